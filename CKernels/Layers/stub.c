@@ -1,0 +1,1 @@
+#include <longhand/longhand.h>

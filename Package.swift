@@ -1,0 +1,63 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// The kernel families. Each has a folder `CKernels/<Name>` and an entry file `CKernels/Plugins/<Name>/entry.c`, and is
+/// built as a plugin `libLonghand<Name>Plugin.so` that the `longhand` command discovers at run time.
+let families = ["DenseStore", "FlashAttention", "Rope", "Window"]
+
+/// One set of flags for all of our C: warnings are errors, symbols are private unless a header exports them, and
+/// contraction is left to the kernels, which ask for FMA by name.
+let cSettings: [CSetting] = [
+    .unsafeFlags(["-std=c17", "-O3", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno"]),
+    .unsafeFlags(["-Wall", "-Wextra", "-Wvla", "-Wstrict-prototypes", "-Wno-unknown-pragmas", "-Werror"]),
+]
+let swiftSettings: [SwiftSetting] = [.swiftLanguageMode(.v6)]
+
+var targets: [Target] = [
+    .target(name: "CLonghand", path: "include", publicHeadersPath: "."),
+    .target(
+        name: "LonghandCommon", dependencies: ["CLonghand"], path: "CKernels/Common", cSettings: cSettings,
+        linkerSettings: [.linkedLibrary("omp5", .when(platforms: [.linux])), .linkedLibrary("dl"), .linkedLibrary("m")]),
+    .target(
+        name: "LonghandLayers", dependencies: ["CLonghand", "LonghandCommon"], path: "CKernels/Layers",
+        cSettings: cSettings, linkerSettings: [.linkedLibrary("m")]),
+    .target(name: "Longhand", dependencies: ["CLonghand", "LonghandCommon"], swiftSettings: swiftSettings),
+    .target(
+        name: "LonghandModel", dependencies: ["Longhand", "LonghandLayers"], swiftSettings: swiftSettings),
+    .executableTarget(
+        name: "LonghandCLI",
+        dependencies: [
+            "Longhand", "LonghandModel",
+            .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            .product(name: "Logging", package: "swift-log"),
+        ],
+        swiftSettings: swiftSettings),
+    .testTarget(name: "LonghandModelTests", dependencies: ["LonghandModel"], swiftSettings: swiftSettings),
+]
+var products: [Product] = [
+    .library(name: "Longhand", targets: ["Longhand"]),
+    .library(name: "LonghandModel", targets: ["LonghandModel"]),
+    .executable(name: "longhand", targets: ["LonghandCLI"]),
+]
+
+for family in families {
+    targets.append(
+        .target(
+            name: "Longhand\(family)", dependencies: ["CLonghand"], path: "CKernels/\(family)", cSettings: cSettings))
+    targets.append(
+        .target(
+            name: "Longhand\(family)Entry", dependencies: ["CLonghand", .target(name: "Longhand\(family)")],
+            path: "CKernels/Plugins/\(family)", cSettings: cSettings))
+    products.append(
+        .library(name: "Longhand\(family)Plugin", type: .dynamic, targets: ["Longhand\(family)Entry"]))
+}
+
+let package = Package(
+    name: "longhand",
+    products: products,
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+    ],
+    targets: targets
+)

@@ -1,0 +1,4 @@
+#ifndef LONGHAND_H
+#define LONGHAND_H
+typedef int lhk_placeholder;
+#endif
