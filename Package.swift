@@ -33,7 +33,9 @@ var targets: [Target] = [
             .product(name: "Logging", package: "swift-log"),
         ],
         swiftSettings: swiftSettings),
-    .testTarget(name: "LonghandModelTests", dependencies: ["LonghandModel"], swiftSettings: swiftSettings),
+    .testTarget(
+        name: "LonghandModelTests", dependencies: ["LonghandModel"], resources: [.copy("Golden")],
+        swiftSettings: swiftSettings),
 ]
 var products: [Product] = [
     .library(name: "Longhand", targets: ["Longhand"]),
