@@ -20,7 +20,7 @@ var targets: [Target] = [
         linkerSettings: [.linkedLibrary("omp5", .when(platforms: [.linux])), .linkedLibrary("dl"), .linkedLibrary("m")]),
     .target(
         name: "LonghandLayers", dependencies: ["CLonghand", "LonghandCommon"], path: "CKernels/Layers",
-        cSettings: cSettings, linkerSettings: [.linkedLibrary("m")]),
+        cSettings: cSettings, linkerSettings: [.linkedLibrary("dl"), .linkedLibrary("m")]),
     .target(name: "Longhand", dependencies: ["CLonghand", "LonghandCommon"], swiftSettings: swiftSettings),
     .target(
         name: "LonghandModel", dependencies: ["Longhand", "LonghandLayers"], swiftSettings: swiftSettings),
@@ -31,6 +31,9 @@ var targets: [Target] = [
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
             .product(name: "Logging", package: "swift-log"),
         ],
+        swiftSettings: swiftSettings),
+    .testTarget(
+        name: "LayersTests", dependencies: ["LonghandLayers"], exclude: ["Golden", "generate_golden.py"],
         swiftSettings: swiftSettings),
     .testTarget(name: "LonghandModelTests", dependencies: ["LonghandModel"], swiftSettings: swiftSettings),
 ]
