@@ -160,9 +160,11 @@ static void lhk_dequantize(int32_t type, const uint8_t *src, float *dst, size_t 
         case LHK_GGUF_F32: memcpy(dst, src, count * sizeof(float)); break;
         case LHK_GGUF_F16: lhk_dequantize_f16(src, dst, count); break;
         case LHK_GGUF_BF16: lhk_dequantize_bf16(src, dst, count); break;
-#define LHK_CASE(name, number, elements, bytes)                                                                    \
-    case number:                                                                                                   \
-        for (size_t b = 0; b < count / (elements); b++) lhk_dequantize_##name(src + b * (bytes), dst + b * (elements)); \
+#define LHK_CASE(name, number, elements, bytes)                            \
+    case number:                                                           \
+        for (size_t b = 0; b < count / (elements); b++) {                  \
+            lhk_dequantize_##name(src + b * (bytes), dst + b * (elements)); \
+        }                                                                  \
         break;
             LHK_GGUF_BLOCK_FORMATS(LHK_CASE)
 #undef LHK_CASE

@@ -87,12 +87,13 @@ static void lhk_rms_norm(
 static void lhk_logit_statistics(
     const float *logits, size_t count, float *max, int64_t *argmax, double *log_sum_exp) {
     vf best = lhk_splat(-INFINITY);
-    vi best_at = lhk_lane_index(), at = best_at, nan = {0};
+    vi best_at = lhk_lane_index(), nan = {0};
+    vu at = (vu)best_at;
     for (size_t i = 0; i < count; i += LHK_LANES) {
         vf v = lhk_load_part(logits + i, count - i, -INFINITY);
         vi larger = v > best;
         best = lhk_select(larger, v, best);
-        best_at = (larger & at) | (~larger & best_at);
+        best_at = (larger & (vi)at) | (~larger & best_at);
         nan |= v != v;
         at += LHK_LANES;
     }

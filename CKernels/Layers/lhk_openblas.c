@@ -117,8 +117,8 @@ static lhk_layer_status lhk_load_locked(uint64_t isa, const char *library, char 
         snprintf(message, size, "%s is not an OpenBLAS library: " LHK_OPENBLAS_ADVICE, library);
         status = LHK_LAYER_BLAS_MISSING;
     } else if (!lhk_openblas_within(isa, before ? before : &blas)) {
-        snprintf(
-            message, size, "%s runs %s kernels, which the ISA mask excludes", library, before ? before->core : blas.core);
+        const char *core = before ? before->core : blas.core;
+        snprintf(message, size, "%s runs %s kernels, which the ISA mask excludes", library, core);
         status = LHK_LAYER_BLAS_ABOVE_ISA;
     }
     if (status != LHK_LAYER_OK || before) {

@@ -18,10 +18,10 @@ let isaMasks: [UInt64] = {
     return masks
 }()
 
-/// Seed of all random tests of this run: `LONGHAND_TEST_SEED`, or a new one. Printed once, so that a run can be repeated.
+/// Seed of all random tests of this run: `LONGHAND_TEST_SEED`, or a new one. Printed, so that a run can be repeated.
 let testSeed: UInt64 = {
-    let seed =
-        ProcessInfo.processInfo.environment["LONGHAND_TEST_SEED"].flatMap { UInt64($0) } ?? UInt64.random(in: 0..<1 << 32)
+    let given = ProcessInfo.processInfo.environment["LONGHAND_TEST_SEED"].flatMap { UInt64($0) }
+    let seed = given ?? UInt64.random(in: 0..<1 << 32)
     print("LONGHAND_TEST_SEED=\(seed)")
     return seed
 }()
@@ -103,7 +103,11 @@ func expectClose(
     }
 }
 
-/// Equal bit for bit, except that any NaN equals any NaN.
-func isIdentical(_ a: [Float], _ b: [Float]) -> Bool {
-    a.count == b.count && zip(a, b).allSatisfy { $0.bitPattern == $1.bitPattern || ($0.isNaN && $1.isNaN) }
+/// Expects equality bit for bit, except that any NaN equals any NaN. Reports the first difference only.
+func expectIdentical(_ got: [Float], _ expected: [Float], _ context: @autoclosure () -> String) {
+    #expect(got.count == expected.count)
+    let differs = zip(got, expected).map { $0.bitPattern != $1.bitPattern && !($0.isNaN && $1.isNaN) }
+    if let i = differs.firstIndex(of: true) {
+        Issue.record("\(context()), seed \(testSeed): element \(i) is \(got[i]), expected \(expected[i])")
+    }
 }

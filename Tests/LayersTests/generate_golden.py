@@ -7,7 +7,7 @@
     python3 generate_golden.py check LIBRARY MODEL...     # every tensor of GGUF files, bit for bit, every ISA
 
 LIBRARY is a shared library of CKernels/Layers, for example
-    clang -O3 -ffp-contract=off -fno-math-errno -shared -fPIC -I CKernels/Layers/include CKernels/Layers/*.c -lm -o LIBRARY
+    clang -O3 -ffp-contract=off -shared -fPIC -I CKernels/Layers/include CKernels/Layers/*.c -lm -o LIBRARY
 
 The file is a sequence of records, all little-endian: int32 type, int32 elements, int32 source bytes, the source bytes,
 the expected f32 values. Sources are random bytes; the f16 scales of the first blocks are replaced by zeros, subnormals,
@@ -49,8 +49,8 @@ def sample(kind, rng):
     data = rng.integers(0, 256, (blocks, size), dtype=np.uint8)
     for offset in SCALES[kind]:
         scale = data[:, offset : offset + 2].view("<u2")
-        random = rng.integers(0, 0x7C00, (blocks, 1), dtype=np.uint16) | rng.integers(0, 2, (blocks, 1), dtype=np.uint16) << 15
-        scale[:] = random  # finite
+        sign = rng.integers(0, 2, (blocks, 1), dtype=np.uint16) << 15
+        scale[:] = rng.integers(0, 0x7C00, (blocks, 1), dtype=np.uint16) | sign  # finite
         order = rng.permutation(len(SPECIAL))
         scale[: len(SPECIAL), 0] = np.array(SPECIAL, dtype="<u2")[order]
     return data.tobytes(), expected(kind, data.reshape(1, -1))
