@@ -9,6 +9,7 @@ let families = ["DenseStore", "FlashAttention", "Rope", "Window"]
 /// contraction is left to the kernels, which ask for FMA by name.
 let cSettings: [CSetting] = [
     .unsafeFlags(["-std=c17", "-O3", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno"]),
+    .headerSearchPath("../Common/include"),
     .unsafeFlags(["-Wall", "-Wextra", "-Wvla", "-Wstrict-prototypes", "-Wno-unknown-pragmas", "-Werror"]),
 ]
 let swiftSettings: [SwiftSetting] = [.swiftLanguageMode(.v6)]
@@ -46,7 +47,8 @@ var products: [Product] = [
 for family in families {
     targets.append(
         .target(
-            name: "Longhand\(family)", dependencies: ["CLonghand"], path: "CKernels/\(family)", cSettings: cSettings))
+            name: "Longhand\(family)", dependencies: ["CLonghand"], path: "CKernels/\(family)",
+            cSettings: cSettings + [.define("LHK_HIDE_API")]))
     targets.append(
         .target(
             name: "Longhand\(family)Entry", dependencies: ["CLonghand", .target(name: "Longhand\(family)")],
