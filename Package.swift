@@ -34,7 +34,7 @@ var targets: [Target] = [
         ],
         swiftSettings: swiftSettings),
     .testTarget(
-        name: "LayersTests", dependencies: ["LonghandLayers"], exclude: ["Golden", "generate_golden.py"],
+        name: "LayersTests", dependencies: ["CLonghand", "LonghandLayers"], exclude: ["Golden", "generate_golden.py"],
         swiftSettings: swiftSettings),
     .testTarget(name: "LonghandModelTests", dependencies: ["LonghandModel"], swiftSettings: swiftSettings),
 ]

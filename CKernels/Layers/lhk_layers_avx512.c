@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #if defined(__x86_64__)
 #include <immintrin.h>
+#include <lhk/support.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "lhk_layers_table.h"
-#include "lhk_layers_target.h"
 
 #define LHK_LANES 16
 #define LHK_VFMA(a, b, c) _mm512_fmadd_ps(a, b, c)
@@ -14,7 +14,7 @@
 #define LHK_TABLE lhk_layers_avx512
 #define LHK_LINEAR_TILE_COLUMNS 4
 
-LHK_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")
+LHK_TARGET_BEGIN(LHK_FEATURES_AVX512)
 
 #include "lhk_layers_body.h"
 

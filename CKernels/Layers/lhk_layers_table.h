@@ -46,6 +46,6 @@ extern const lhk_layers_table lhk_layers_avx512;
 #endif
 
 /// The best table inside the mask.
-const lhk_layers_table *lhk_layers_for_isa(uint64_t isa);
+const lhk_layers_table *lhk_layers_for_isa(lhk_isa isa);
 
 #endif

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Linear layers: the split into parts, and the choice between the small kernel and OpenBLAS.
-#include <stdbool.h>
-#include <string.h>
+#include <lhk/support.h>
 
 #include "lhk_layers_table.h"
 #include "lhk_openblas.h"
@@ -17,7 +16,7 @@ enum {
     LHK_PARTS_MAX = 64,
 };
 
-static size_t lhk_min(size_t a, size_t b) {
+static size_t lhk_smaller(size_t a, size_t b) {
     return a < b ? a : b;
 }
 
@@ -31,13 +30,13 @@ size_t lhk_linear_parts(const lhk_linear_shape *shape) {
     size_t limit;
     if (shape->m <= LHK_LINEAR_SMALL_M) {
         limit = lhk_saturated(lhk_saturated(shape->n, shape->k), sizeof(float)) / LHK_SMALL_PART_BYTES;
-        limit = lhk_min(limit, shape->n / LHK_PART_ALIGN);
+        limit = lhk_smaller(limit, shape->n / LHK_PART_ALIGN);
     } else {
         size_t products = lhk_saturated(lhk_saturated(shape->m, shape->n), shape->k);
-        limit = lhk_min(shape->n / LHK_GEMM_PART_COLUMNS, products / LHK_GEMM_PART_PRODUCTS);
+        limit = lhk_smaller(shape->n / LHK_GEMM_PART_COLUMNS, products / LHK_GEMM_PART_PRODUCTS);
     }
     size_t parts = 1;
-    while (2 * parts <= lhk_min(limit, LHK_PARTS_MAX)) parts *= 2;
+    while (2 * parts <= lhk_smaller(limit, LHK_PARTS_MAX)) parts *= 2;
     return parts;
 }
 
@@ -49,26 +48,42 @@ void lhk_linear_part_columns(const lhk_linear_shape *shape, size_t part, size_t 
     *end = part + 1 >= parts ? shape->n : (quotient * (part + 1) + rest * (part + 1) / parts) * LHK_PART_ALIGN;
 }
 
-static bool lhk_shape_valid(const lhk_linear_shape *s) {
+static lhk_status lhk_check_linear(
+    lhk_isa isa, const lhk_linear_shape *s, size_t part_begin, size_t part_end, bool small, lhk_error *error) {
     const size_t sizes[] = {s->m, s->n, s->k, s->ldx, s->ldy};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        if (sizes[i] > INT32_MAX) return false;
+        if (sizes[i] > INT32_MAX) {
+            return lhk_fail(error, LHK_ERROR_OVERFLOW, 1, "a linear layer has a size or stride of %zu", sizes[i]);
+        }
     }
-    // Below 2^31 each, so no product of two of them with sizeof(float) overflows 64 bits.
-    return s->ldx >= s->k && s->ldy >= s->n;
+    if (s->ldx < s->k || s->ldy < s->n) {
+        return lhk_fail(
+            error, LHK_ERROR_ARGUMENT, 1, "row strides %zu and %zu are shorter than rows of %zu and %zu", s->ldx,
+            s->ldy, s->k, s->n);
+    }
+    if (part_begin > part_end || part_end > lhk_linear_parts(s)) {
+        return lhk_fail(
+            error, LHK_ERROR_ARGUMENT, 5, "parts [%zu, %zu) of a linear layer cut into %zu", part_begin, part_end,
+            lhk_linear_parts(s));
+    }
+    if (small) return LHK_OK;
+    const lhk_openblas *blas = lhk_openblas_loaded();
+    if (!blas) {
+        return lhk_fail(error, LHK_ERROR_NOT_FOUND, -1, "a linear layer of %zu rows needs lhk_linear_load first", s->m);
+    }
+    if (!lhk_openblas_within(isa, blas)) {
+        return lhk_fail(
+            error, LHK_ERROR_UNSUPPORTED, 0, "OpenBLAS runs %s kernels, which the ISA mask excludes", blas->core);
+    }
+    return LHK_OK;
 }
 
-lhk_layer_status lhk_linear_f32(
-    uint64_t isa, const lhk_linear_shape *shape, const float *x, const float *w, float *y, size_t part_begin,
-    size_t part_end) {
-    if (!lhk_shape_valid(shape)) return LHK_LAYER_BAD_SHAPE;
-    if (part_begin > part_end || part_end > lhk_linear_parts(shape)) return LHK_LAYER_OUT_OF_RANGE;
+lhk_status lhk_linear_f32(
+    lhk_isa isa, const lhk_linear_shape *shape, const float *x, const float *w, float *y, size_t part_begin,
+    size_t part_end, lhk_error *error) {
     bool small = shape->m <= LHK_LINEAR_SMALL_M || shape->k == 0;
-    const lhk_openblas *blas = small ? NULL : lhk_openblas_loaded();
-    if (!small) {
-        if (!blas) return LHK_LAYER_BLAS_NOT_LOADED;
-        if (!lhk_openblas_within(isa, blas)) return LHK_LAYER_BLAS_ABOVE_ISA;
-    }
+    lhk_status status = lhk_check_linear(isa, shape, part_begin, part_end, small, error);
+    if (status != LHK_OK) return status;
     for (size_t part = part_begin; part < part_end; part++) {
         size_t begin, end;
         lhk_linear_part_columns(shape, part, &begin, &end);
@@ -76,11 +91,11 @@ lhk_layer_status lhk_linear_f32(
         if (small) {
             lhk_layers_for_isa(isa)->linear_small(shape, x, w, y, begin, end);
         } else {
-            blas->sgemm(
+            lhk_openblas_loaded()->sgemm(
                 CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)shape->m, (blasint)(end - begin), (blasint)shape->k,
                 1.0f, x, (blasint)shape->ldx, w + begin * shape->k, (blasint)shape->k, 0.0f, y + begin,
                 (blasint)shape->ldy);
         }
     }
-    return LHK_LAYER_OK;
+    return LHK_OK;
 }

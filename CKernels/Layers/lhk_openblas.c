@@ -3,11 +3,9 @@
 #include "lhk_openblas.h"
 
 #include <dlfcn.h>
+#include <lhk/support.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #if defined(__APPLE__)
 #define LHK_OPENBLAS_DEFAULT "libopenblas.dylib"
@@ -31,7 +29,7 @@ const char *lhk_linear_core_name(void) {
 }
 
 /// The OpenBLAS core type for a mask; null leaves the choice to OpenBLAS. Prescott is the lowest one for x86-64 (SSE3).
-static const char *lhk_core_type(uint64_t isa) {
+static const char *lhk_core_type(lhk_isa isa) {
 #if defined(__x86_64__)
     if (isa & LHK_ISA_AVX512) return "SkylakeX";
     if (isa & LHK_ISA_AVX2) return "Haswell";
@@ -43,7 +41,7 @@ static const char *lhk_core_type(uint64_t isa) {
 }
 
 /// What the kernels of an OpenBLAS core need. AVX without AVX2 has no bit of its own and counts as AVX2.
-static uint64_t lhk_core_isa(const char *core) {
+static lhk_isa lhk_core_isa(const char *core) {
     static const char *const avx512[] = {"SkylakeX", "Cooperlake", "SapphireRapids"};
     static const char *const avx2[] = {
         "Haswell", "Zen", "Excavator", "Sandybridge", "Bulldozer", "Piledriver", "Steamroller"};
@@ -71,7 +69,7 @@ static void lhk_restore_variable(const char *name, char *old) {
 }
 
 /// dlopen with the environment that OpenBLAS reads while it is being opened.
-static void *lhk_open(uint64_t isa, const char *library) {
+static void *lhk_open(lhk_isa isa, const char *library) {
     const char *core = getenv("OPENBLAS_CORETYPE") ? NULL : lhk_core_type(isa);
     if (core) setenv("OPENBLAS_CORETYPE", core, 1);
     // One thread from the start: OpenBLAS would otherwise create a pool that competes with the caller's.
@@ -100,45 +98,37 @@ static bool lhk_bind(void *handle, lhk_openblas *blas) {
     return true;
 }
 
-static lhk_layer_status lhk_load_locked(uint64_t isa, const char *library, char *message, size_t size) {
+static lhk_status lhk_load_locked(lhk_isa isa, const char *library, lhk_error *error) {
     const lhk_openblas *before = lhk_openblas_loaded();
     void *handle = before ? dlopen(library, RTLD_NOW | RTLD_LOCAL) : lhk_open(isa, library);
     if (!handle) {
-        if (strchr(library, '/')) snprintf(message, size, "%s", dlerror());
-        else snprintf(message, size, "%s not found: " LHK_OPENBLAS_ADVICE, library);
-        return LHK_LAYER_BLAS_MISSING;
+        if (strchr(library, '/')) return lhk_fail(error, LHK_ERROR_NOT_FOUND, 1, "%s", dlerror());
+        return lhk_fail(error, LHK_ERROR_NOT_FOUND, 1, "%s not found: " LHK_OPENBLAS_ADVICE, library);
     }
     lhk_openblas blas = {0};
-    lhk_layer_status status = LHK_LAYER_OK;
+    lhk_status status = LHK_OK;
     if (before && before->handle != handle) {
-        snprintf(message, size, "%s: another BLAS library is already loaded", library);
-        status = LHK_LAYER_BLAS_CONFLICT;
+        status = lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "%s: another BLAS library is already loaded", library);
     } else if (!before && !lhk_bind(handle, &blas)) {
-        snprintf(message, size, "%s is not an OpenBLAS library: " LHK_OPENBLAS_ADVICE, library);
-        status = LHK_LAYER_BLAS_MISSING;
+        status = lhk_fail(
+            error, LHK_ERROR_NOT_FOUND, 1, "%s is not an OpenBLAS library: " LHK_OPENBLAS_ADVICE, library);
     } else if (!lhk_openblas_within(isa, before ? before : &blas)) {
-        const char *core = before ? before->core : blas.core;
-        snprintf(message, size, "%s runs %s kernels, which the ISA mask excludes", library, core);
-        status = LHK_LAYER_BLAS_ABOVE_ISA;
+        status = lhk_fail(
+            error, LHK_ERROR_UNSUPPORTED, 0, "%s runs %s kernels, which the ISA mask excludes", library,
+            before ? before->core : blas.core);
     }
-    if (status != LHK_LAYER_OK || before) {
+    if (status != LHK_OK || before) {
         dlclose(handle);
         return status;
     }
     library_storage = blas;
     atomic_store_explicit(&loaded, &library_storage, memory_order_release);
-    return LHK_LAYER_OK;
+    return LHK_OK;
 }
 
-lhk_layer_status lhk_linear_load(uint64_t isa, const char *library, char *message, size_t message_size) {
-    char unused[1];
-    if (!message || message_size == 0) {
-        message = unused;
-        message_size = sizeof unused;
-    }
-    message[0] = 0;
+lhk_status lhk_linear_load(lhk_isa isa, const char *library, lhk_error *error) {
     pthread_mutex_lock(&load_lock);
-    lhk_layer_status status = lhk_load_locked(isa, library ? library : LHK_OPENBLAS_DEFAULT, message, message_size);
+    lhk_status status = lhk_load_locked(isa, library ? library : LHK_OPENBLAS_DEFAULT, error);
     pthread_mutex_unlock(&load_lock);
     return status;
 }

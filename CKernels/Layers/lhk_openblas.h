@@ -18,11 +18,11 @@ typedef struct lhk_openblas {
     lhk_sgemm *sgemm;
     const char *core;
     /// What the kernels of this core need.
-    uint64_t isa;
+    lhk_isa isa;
 } lhk_openblas;
 
 /// Whether the library's kernels stay inside the mask.
-static inline bool lhk_openblas_within(uint64_t isa, const lhk_openblas *blas) {
+static inline bool lhk_openblas_within(lhk_isa isa, const lhk_openblas *blas) {
     if (isa & LHK_ISA_AVX512) isa |= LHK_ISA_AVX2;
     return (blas->isa & ~isa) == 0;
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import CLonghand
 import Foundation
 import LonghandLayers
 import Testing
@@ -36,11 +37,12 @@ import Testing
         #expect(records.map(\.type).sorted() == [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 30])
         for record in records {
             var size = 0
-            #expect(lhk_layer_row_bytes(record.type, record.expected.count, &size) == LHK_LAYER_OK)
+            #expect(lhk_layer_row_bytes(record.type, record.expected.count, &size, nil) == LHK_OK)
             #expect(size == record.source.count)
             let source = Guarded(record.source), output = Guarded.output(record.expected.count)
-            let status = lhk_layer_dequantize(isa, record.type, source.pointer, output.pointer, record.expected.count)
-            #expect(status == LHK_LAYER_OK)
+            let status = lhk_layer_dequantize(
+                isa, record.type, source.pointer, output.pointer, record.expected.count, nil)
+            #expect(status == LHK_OK)
             expectIdentical(output.values, record.expected, "type \(record.type), ISA \(isa)")
         }
     }
@@ -53,8 +55,8 @@ import Testing
             let ids = (0..<9).map { _ in Int32.random(in: 0..<Int32(rows), using: &generator) }
             let table = Guarded(record.source), output = Guarded.output(ids.count * cols)
             let status = lhk_layer_embed(
-                isa, record.type, table.pointer, rows, cols, ids, ids.count, output.pointer)
-            #expect(status == LHK_LAYER_OK)
+                isa, record.type, table.pointer, rows, cols, ids, ids.count, output.pointer, nil)
+            #expect(status == LHK_OK)
             let expected = ids.flatMap { record.expected[Int($0) * cols..<(Int($0) + 1) * cols] }
             expectIdentical(output.values, expected, "type \(record.type), ISA \(isa)")
         }
@@ -63,41 +65,41 @@ import Testing
     @Test func refusesBadIds() {
         let table: [Float] = [1, 2, 3, 4]
         for id in [-1, 2, Int32.min, Int32.max] {
-            var output: [Float] = [-1, -1, -1, -1]
-            #expect(lhk_layer_embed(0, 0, table, 2, 2, [0, id], 2, &output) == LHK_LAYER_OUT_OF_RANGE)
+            var output: [Float] = [-1, -1, -1, -1], error = lhk_error()
+            #expect(lhk_layer_embed(0, 0, table, 2, 2, [0, id], 2, &output, &error) == LHK_ERROR_ARGUMENT)
             #expect(output == [-1, -1, -1, -1])
+            #expect(error.message == "token id \(id) is outside the vocabulary of 2")
+            #expect(error.argument == 5)
         }
     }
 
     @Test(arguments: [Int32.min, -1, 4, 5, 9, 10, 11, 15, 16, 29, 31, 1000, Int32.max])
     func refusesUnknownTypes(type: Int32) {
-        var size = 7
-        #expect(lhk_layer_row_bytes(type, 256, &size) == LHK_LAYER_UNKNOWN_TYPE)
+        var size = 7, output: [Float] = [-1], error = lhk_error()
+        #expect(lhk_layer_row_bytes(type, 256, &size, &error) == LHK_ERROR_UNSUPPORTED)
         #expect(size == 7)
-        #expect(lhk_layer_dequantize(0, type, nil, nil, 256) == LHK_LAYER_UNKNOWN_TYPE)
-        #expect(lhk_layer_embed(0, type, nil, 1, 256, nil, 0, nil) == LHK_LAYER_UNKNOWN_TYPE)
+        #expect(error.message == "tensor type \(type) is not supported")
+        #expect(lhk_layer_dequantize(0, type, [0], &output, 256, nil) == LHK_ERROR_UNSUPPORTED)
+        #expect(lhk_layer_embed(0, type, [0], 1, 256, [0], 1, &output, nil) == LHK_ERROR_UNSUPPORTED)
+        #expect(output == [-1])
     }
 
     @Test(arguments: [(2, 31), (3, 33), (6, 1), (7, 48), (8, 100), (12, 255), (13, 128), (14, 257)] as [(Int32, Int)])
     func refusesPartialBlocks(type: Int32, count: Int) {
-        var size = 0
-        #expect(lhk_layer_row_bytes(type, count, &size) == LHK_LAYER_PARTIAL_BLOCK)
-        #expect(lhk_layer_dequantize(0, type, nil, nil, count) == LHK_LAYER_PARTIAL_BLOCK)
+        var size = 0, output: [Float] = [-1], error = lhk_error()
+        #expect(lhk_layer_row_bytes(type, count, &size, &error) == LHK_ERROR_ARGUMENT)
+        #expect(error.message.hasPrefix("\(count) elements are not whole blocks of "))
+        #expect(lhk_layer_dequantize(0, type, [0], &output, count, nil) == LHK_ERROR_ARGUMENT)
+        #expect(output == [-1])
     }
 
     @Test func sizesThatOverflow() {
-        var size = 0
-        #expect(lhk_layer_row_bytes(0, Int.max, &size) == LHK_LAYER_BAD_SHAPE)
-        #expect(lhk_layer_embed(0, 0, nil, Int.max, 1 << 20, nil, 0, nil) == LHK_LAYER_BAD_SHAPE)
-        #expect(lhk_layer_row_bytes(12, 0, &size) == LHK_LAYER_OK)
+        var size = 0, output: [Float] = [-1]
+        #expect(lhk_layer_row_bytes(0, Int.max, &size, nil) == LHK_ERROR_OVERFLOW)
+        #expect(lhk_layer_embed(0, 0, [0], Int.max, 1 << 20, [0], 1, &output, nil) == LHK_ERROR_OVERFLOW)
+        #expect(lhk_layer_row_bytes(12, 0, &size, nil) == LHK_OK)
         #expect(size == 0)
-        #expect(lhk_layer_dequantize(0, 12, nil, nil, 0) == LHK_LAYER_OK)
-    }
-
-    @Test func everyStatusHasItsText() {
-        let texts = (0...8).map { String(cString: lhk_layer_status_text($0)) }
-        #expect(Set(texts).count == texts.count)
-        #expect(String(cString: lhk_layer_status_text(-1)) == "unknown status")
-        #expect(String(cString: lhk_layer_status_text(9)) == "unknown status")
+        #expect(lhk_layer_dequantize(0, 12, [0], &output, 0, nil) == LHK_OK)
+        #expect(output == [-1])
     }
 }

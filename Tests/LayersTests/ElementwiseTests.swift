@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import CLonghand
 import Foundation
 import LonghandLayers
 import Testing
@@ -6,7 +7,7 @@ import Testing
 /// Every kernel against its definition in f64.
 @Suite struct ElementwiseTests {
     static let extremes: [Float] = [
-        0, -0.0, 1, -1, 20, -20, 80, -80, 100, -100, 1e10, -1e10, 3e38, -3e38, 1e-40, -1e-40, .infinity, .nan,
+        0, -0.0, 1, -1, 20, -20, 80, -80, 100, -100, 1e10, -1e10, 3e38, -3e38, 0x1p-140, -0x1p-140, .infinity, .nan,
     ]
 
     @Test(arguments: isaMasks) func rmsNorm(isa: UInt64) {
@@ -91,7 +92,7 @@ import Testing
 
     private func checkGate(
         _ name: String, isa: UInt64, stream: UInt64,
-        kernel: (UInt64, UnsafePointer<Float>?, UnsafePointer<Float>?, UnsafeMutablePointer<Float>?, Int) -> Void,
+        kernel: (UInt64, UnsafePointer<Float>, UnsafePointer<Float>, UnsafeMutablePointer<Float>, Int) -> Void,
         reference: (Double) -> (value: Double, relative: Double)
     ) {
         var generator = SeededGenerator(stream: stream)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import CLonghand
 import Foundation
 import LonghandLayers
 import Testing
@@ -7,9 +8,9 @@ import Testing
     static func statistics(_ isa: UInt64, _ logits: [Float]) -> lhk_layer_logit_stats {
         let guarded = Guarded(logits)
         var stats = lhk_layer_logit_stats()
-        #expect(lhk_layer_logit_statistics(isa, guarded.pointer, logits.count, &stats) == LHK_LAYER_OK)
+        #expect(lhk_layer_logit_statistics(isa, guarded.pointer, logits.count, &stats, nil) == LHK_OK)
         var index: Int64 = -2
-        #expect(lhk_layer_argmax(isa, guarded.pointer, logits.count, &index) == LHK_LAYER_OK)
+        #expect(lhk_layer_argmax(isa, guarded.pointer, logits.count, &index, nil) == LHK_OK)
         #expect(index == stats.argmax)
         return stats
     }
@@ -64,7 +65,7 @@ import Testing
             let logits = Guarded(generator.floats((rows - 1) * stride + cols, in: -15...15))
             let targets = (0..<rows).map { _ in Int32.random(in: 0..<Int32(cols), using: &generator) }
             var nll = [Double](repeating: .nan, count: rows)
-            #expect(lhk_layer_token_nll(isa, logits.pointer, stride, targets, rows, cols, &nll) == LHK_LAYER_OK)
+            #expect(lhk_layer_token_nll(isa, logits.pointer, stride, targets, rows, cols, &nll, nil) == LHK_OK)
             for r in 0..<rows {
                 let row = (0..<cols).map { Double(logits.pointer[r * stride + $0]) }
                 let top = row.max()!
@@ -77,12 +78,12 @@ import Testing
     @Test func refusesBadTargetsAndSizes() {
         var nll = [-1.0, -1.0]
         for target in [-1, 3, Int32.min, Int32.max] {
-            #expect(lhk_layer_token_nll(0, [1, 2, 3, 4, 5, 6], 3, [0, target], 2, 3, &nll) == LHK_LAYER_OUT_OF_RANGE)
+            #expect(lhk_layer_token_nll(0, [1, 2, 3, 4, 5, 6], 3, [0, target], 2, 3, &nll, nil) == LHK_ERROR_ARGUMENT)
         }
         #expect(nll == [-1, -1])
         var stats = lhk_layer_logit_stats(), index: Int64 = 0
-        #expect(lhk_layer_logit_statistics(0, [1], 1 << 31, &stats) == LHK_LAYER_BAD_SHAPE)
-        #expect(lhk_layer_argmax(0, [1], 1 << 31, &index) == LHK_LAYER_BAD_SHAPE)
-        #expect(lhk_layer_token_nll(0, [1], 1, [0], 1, 1 << 31, &nll) == LHK_LAYER_BAD_SHAPE)
+        #expect(lhk_layer_logit_statistics(0, [1], 1 << 31, &stats, nil) == LHK_ERROR_OVERFLOW)
+        #expect(lhk_layer_argmax(0, [1], 1 << 31, &index, nil) == LHK_ERROR_OVERFLOW)
+        #expect(lhk_layer_token_nll(0, [1], 1, [0], 1, 1 << 31, &nll, nil) == LHK_ERROR_OVERFLOW)
     }
 }

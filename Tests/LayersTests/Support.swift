@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import CLonghand
 import Foundation
 import LonghandLayers
 import Testing
@@ -45,6 +46,13 @@ struct SeededGenerator: RandomNumberGenerator {
 
     mutating func floats(_ count: Int, in range: ClosedRange<Float> = -2...2) -> [Float] {
         (0..<count).map { _ in Float.random(in: range, using: &self) }
+    }
+}
+
+extension lhk_error {
+    /// The text, empty when no error was reported.
+    var message: String {
+        withUnsafeBytes(of: text) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
     }
 }
 

@@ -7,7 +7,8 @@
     python3 generate_golden.py check LIBRARY MODEL...     # every tensor of GGUF files, bit for bit, every ISA
 
 LIBRARY is a shared library of CKernels/Layers, for example
-    clang -O3 -ffp-contract=off -shared -fPIC -I CKernels/Layers/include CKernels/Layers/*.c -lm -o LIBRARY
+    clang -O3 -ffp-contract=off -shared -fPIC -I include -I CKernels/Common/include -I CKernels/Layers/include \\
+        CKernels/Layers/*.c -lm -o LIBRARY
 
 The file is a sequence of records, all little-endian: int32 type, int32 elements, int32 source bytes, the source bytes,
 the expected f32 values. Sources are random bytes; the f16 scales of the first blocks are replaced by zeros, subnormals,
@@ -70,7 +71,8 @@ def write(path):
 def check(library, models):
     c = ctypes.CDLL(library)
     c.lhk_layer_dequantize.argtypes = [
-        ctypes.c_uint64, ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+        ctypes.c_uint64, ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t,
+        ctypes.c_void_p]
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     masks = [0] + [1] * ("avx2" in flags) + [3] * ("avx512dq" in flags)
     for model in models:
@@ -82,7 +84,7 @@ def check(library, models):
             for mask in masks:
                 got.fill(np.nan)
                 status = c.lhk_layer_dequantize(
-                    mask, tensor.tensor_type.value, source.ctypes.data, got.ctypes.data, got.size)
+                    mask, tensor.tensor_type.value, source.ctypes.data, got.ctypes.data, got.size, None)
                 same = status == 0 and np.array_equal(got.view(np.uint32), reference.view(np.uint32))
                 if not same:
                     failures += 1
