@@ -6,8 +6,8 @@
 /// - arrays are row-major `float` (IEEE binary32) and contiguous unless a row stride (in elements) is a parameter;
 /// - the first parameter is the ISA mask: the bits of `LHK_ISA_*` that may be used. No instruction outside the mask is
 ///   executed; 0 means the baseline of the architecture. Bits of other architectures are ignored;
-/// - nothing allocates, prints, aborts or starts a thread. All functions are reentrant; the only shared state is the
-///   BLAS handle of `lhk_linear_load`, which is guarded by a lock;
+/// - nothing allocates (opening OpenBLAS and its own packing buffers excepted), prints, aborts or starts a thread. All
+///   functions are reentrant; the only shared state is the BLAS handle of `lhk_linear_load`, guarded by a lock;
 /// - NaN in an input that takes part reaches the output it takes part in;
 /// - an output may be the same array as an input of the same shape where the text says "in place"; any other overlap of
 ///   an output with an input is undefined;
