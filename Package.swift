@@ -21,7 +21,7 @@ var targets: [Target] = [
         linkerSettings: [.linkedLibrary("omp5", .when(platforms: [.linux])), .linkedLibrary("dl"), .linkedLibrary("m")]),
     .target(
         name: "LonghandLayers", dependencies: ["CLonghand", "LonghandCommon"], path: "CKernels/Layers",
-        cSettings: cSettings, linkerSettings: [.linkedLibrary("m")]),
+        cSettings: cSettings, linkerSettings: [.linkedLibrary("dl"), .linkedLibrary("m")]),
     .target(name: "Longhand", dependencies: ["CLonghand", "LonghandCommon"], swiftSettings: swiftSettings),
     .target(
         name: "LonghandModel", dependencies: ["Longhand", "LonghandLayers"], swiftSettings: swiftSettings),
@@ -35,6 +35,9 @@ var targets: [Target] = [
         swiftSettings: swiftSettings),
     .testTarget(
         name: "LonghandModelTests", dependencies: ["LonghandModel"], resources: [.copy("Golden")],
+        swiftSettings: swiftSettings),
+    .testTarget(
+        name: "LayersTests", dependencies: ["CLonghand", "LonghandLayers"], exclude: ["Golden", "generate_golden.py"],
         swiftSettings: swiftSettings),
 ]
 var products: [Product] = [
