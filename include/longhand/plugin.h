@@ -39,9 +39,9 @@ typedef struct lhk_variant {
     uint32_t exactness;     ///< LHK_EXACT, ...
     lhk_isa isa_required;   ///< every bit must be offered by the host
     uint64_t query_dtypes;  ///< LHK_DTYPE_BIT masks; 0: does not look at them
-    uint64_t kv_dtypes;
+    uint64_t kv_dtypes;  ///< of the panels read; for a store, of those it offers (no condition)
     uint64_t output_dtypes;
-    uint32_t head_dim_min, head_dim_max, head_dim_multiple;  ///< of head_dim_k and head_dim_v
+    uint32_t head_dim_min, head_dim_max, head_dim_multiple;  ///< of head_dim_k and head_dim_v; 0: no such limit
     uint32_t reserved;
     const char *id;  ///< `longhand.<method>.<dtypes>.<isa>/<revision>`; the revision changes when results may
     const char *summary;
