@@ -44,7 +44,8 @@ var products: [Product] = [
 for family in families {
     targets.append(
         .target(
-            name: "Longhand\(family)", dependencies: ["CLonghand"], path: "CKernels/\(family)", cSettings: cSettings))
+            name: "Longhand\(family)", dependencies: ["CLonghand"], path: "CKernels/\(family)",
+            cSettings: cSettings + [.define("LHK_HIDE_API")]))
     targets.append(
         .target(
             name: "Longhand\(family)Entry", dependencies: ["CLonghand", .target(name: "Longhand\(family)")],
