@@ -3,7 +3,7 @@
 ///
 ///     load_plugins [DECODE [FOLDERS]]
 ///
-/// DECODE is the selector for single query rows (default `all`), with options as in `window:left=512`. FOLDERS, separated
+/// DECODE is the selector for single query rows (default `all`), with options as in `window:size=512`. FOLDERS, separated
 /// by ':', are searched before LONGHAND_PLUGIN_PATH and the installed plugin folder.
 #include <longhand/longhand.h>
 #include <math.h>

@@ -126,7 +126,7 @@ installed_plugin_checks() {
     check "installed plugins are found and used" says '^decode +all' "$here/load"
     check "attention comes from the installed folder" says "attention/1 +flash .*$plugins/" "$here/load"
     check "no candidate is rejected" lacks '^rejected' "$here/load"
-    check "options reach a method" says '^decode +window:left=16' "$here/load" window:left=16
+    check "options reach a method" says '^decode +window:size=16' "$here/load" window:size=16
     check "an unknown method is an error" refuses 'nosuch' "$here/load" nosuch
 }
 
