@@ -16,7 +16,7 @@
 #ifndef LONGHAND_LAYERS_H
 #define LONGHAND_LAYERS_H
 
-#include <longhand/types.h>
+#include <longhand/host.h>
 
 LHK_BEGIN_DECLS
 LHK_ASSUME_NONNULL_BEGIN
@@ -144,6 +144,31 @@ lhk_status lhk_linear_f32(
 
 /// Largest m that needs no BLAS library.
 #define LHK_LINEAR_SMALL_M 32
+
+// MARK: Whole operations on the workers of a host
+
+/// The functions below run the kernels above over many rows on `host`, with its ISA. The rows or parts of a task depend
+/// on the shape only, so results are the same bit for bit for any number of workers.
+
+/// `y[m][n] = x[m][k] * w[n][k]^T`. Errors: as `lhk_linear_f32`; y is then undefined.
+lhk_status lhk_run_linear(
+    const lhk_host *host, const lhk_linear_shape *shape, const float *x, const float *w, float *y,
+    lhk_error *LHK_NULLABLE error);
+
+/// `lhk_layer_rms_norm` of all rows.
+void lhk_run_rms_norm(
+    const lhk_host *host, const float *x, size_t x_stride, const float *w, float eps, float *out, size_t out_stride,
+    size_t rows, size_t cols);
+
+#define LHK_GATE_SILU 0u
+#define LHK_GATE_GELU_TANH 1u
+/// `out[r] = act(gate_up[r][0..cols)) * gate_up[r][cols..2 cols)` for `rows` contiguous rows of 2 cols elements.
+void lhk_run_gate(const lhk_host *host, uint32_t gate, const float *gate_up, float *out, size_t rows, size_t cols);
+
+/// Dequantises `rows` rows of `cols` elements, stored without padding. Errors: as `lhk_layer_dequantize`.
+lhk_status lhk_run_dequantize(
+    const lhk_host *host, int32_t type, const void *src, float *dst, size_t rows, size_t cols,
+    lhk_error *LHK_NULLABLE error);
 
 LHK_ASSUME_NONNULL_END
 LHK_END_DECLS
