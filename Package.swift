@@ -24,7 +24,7 @@ var targets: [Target] = [
         cSettings: cSettings, linkerSettings: [.linkedLibrary("dl"), .linkedLibrary("m")]),
     .target(name: "Longhand", dependencies: ["CLonghand", "LonghandCommon"], swiftSettings: swiftSettings),
     .target(
-        name: "LonghandModel", dependencies: ["Longhand", "LonghandLayers"], swiftSettings: swiftSettings),
+        name: "LonghandModel", dependencies: ["CLonghand", "Longhand", "LonghandLayers"], swiftSettings: swiftSettings),
     .executableTarget(
         name: "LonghandCLI",
         dependencies: [
