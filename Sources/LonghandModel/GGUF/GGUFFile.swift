@@ -8,6 +8,8 @@ enum GGUFLimits {
     static let tensorNameBytes = 64
     /// Far above what models use (dozens of keys, at most some thousands of tensors).
     static let entries = 65_536
+    /// All metadata texts together, which are copied, unlike arrays.
+    static let textBytes = 64 << 20
     /// Alignment of the data; the format asks for a multiple of 8.
     static let alignments = 8...65_536
     /// Smallest key-value pair: key length, one byte of key, type, one byte of value.

@@ -38,13 +38,25 @@ extension GGUFReader {
         case .uint64: return .uint64(try integer(UInt64.self, what))
         case .int64: return .int64(try integer(Int64.self, what))
         case .float64: return .float64(Double(bitPattern: try integer(UInt64.self, what)))
-        case .string: return .string(String(decoding: file.bytes[try string(what)], as: UTF8.self))
+        case .string: return .string(try text(what))
         case .array: return .array(try array(what))
         case .bool:
             let range = try take(1, what)
             try checkBools(range, what)
             return .bool(file.bytes[range.lowerBound] == 1)
         }
+    }
+
+    private mutating func text(_ what: String) throws -> String {
+        let start = position
+        let range = try string(what)
+        textBytes += range.count
+        guard textBytes <= GGUFLimits.textBytes else {
+            throw failure(
+                at: start, "\(what) is a text of \(range.count) bytes; the limit for all together is "
+                    + "\(GGUFLimits.textBytes)")
+        }
+        return String(decoding: file.bytes[range], as: UTF8.self)
     }
 
     /// Checks an array and remembers its place. The count is compared with the bytes left before anything depends on

@@ -5,6 +5,8 @@
 struct GGUFReader {
     let file: MappedFile
     private(set) var position = 0
+    /// Bytes of metadata texts read so far.
+    var textBytes = 0
 
     init(_ file: MappedFile) { self.file = file }
 

@@ -22,7 +22,8 @@ struct BytePairModel: TextModel {
 
     var addsSpacePrefix: Bool { false }
 
-    /// Reads `tokenizer.ggml.pre` and `.merges`; throws `GGUFError` where they are missing or do not fit the vocabulary.
+    /// Reads `tokenizer.ggml.pre` and `.merges`; throws `GGUFError` where they are missing or do not fit the
+    /// vocabulary.
     init(_ file: GGUFFile, _ vocabulary: Vocabulary) throws {
         let name = try file.required(file.string("tokenizer.ggml.pre"), "tokenizer.ggml.pre")
         guard let preTokenizer = PreTokenizer(named: name) else {
@@ -46,6 +47,9 @@ struct BytePairModel: TextModel {
         let array = try file.required(file.array(key), key)
         guard array.elementType == .string else {
             throw file.failure("\(key) must hold strings, but it holds values of type \(array.elementType)")
+        }
+        guard array.count <= TokenTable.countLimit else {
+            throw file.failure("\(key) holds \(array.count) merges; the limit is \(TokenTable.countLimit)")
         }
         var merges: [UInt64: Merge] = [:]
         var joined: [UInt8] = []

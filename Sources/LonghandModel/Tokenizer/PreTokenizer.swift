@@ -10,7 +10,9 @@ enum PreTokenizer: Sendable {
     /// Llama 3: `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|`
     /// `\s*[\r\n]+|\s+(?!\S)|\s+`.
     case llama3
-    /// SmolLM: as GPT-2, but each number character is a word of its own, without the space before it.
+    /// SmolLM: as GPT-2, but each number character is a word of its own, without the space before it:
+    /// `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`. (An implementation that cuts the
+    /// numbers off first and then splits each piece keeps whitespace before a number in one word instead of two.)
     case smollm
 
     /// The pre-tokenizer called `name` in GGUF files, or nil.

@@ -49,7 +49,8 @@ struct ScoredPairModel: TextModel {
         var tokens = [Int32](repeating: -1, count: 256)
         for id in 0..<Int32(vocabulary.count) where vocabulary.kind(id) == .byte {
             guard let byte = byte(named: vocabulary.text(id)) else {
-                throw file.failure("token \(id), \(vocabulary.withText(id) { $0.quoted }), is a byte token, but not of the form <0xNN>")
+                let text = vocabulary.withText(id) { $0.quoted }
+                throw file.failure("token \(id), \(text), is a byte token, but not of the form <0xNN>")
             }
             tokens[Int(byte)] = id
         }

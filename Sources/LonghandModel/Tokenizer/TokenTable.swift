@@ -11,12 +11,14 @@ import Darwin
 /// The texts of a vocabulary in one block of memory, and a hash table from text to id.
 struct TokenTable: Sendable {
     /// Most tokens accepted; the largest vocabularies in use have some 300,000.
-    static let countLimit = 1 << 22
+    static let countLimit = 1 << 21
+    /// Most bytes of all texts together accepted; vocabularies in use have some 3 MB.
+    static let totalLimit = 64 << 20
     /// Longest text accepted, in bytes. The bound makes every look-up cost at most this much.
     static let textLimit = 1024
 
     private let texts: [UInt8]
-    /// `texts[ends[id - 1]..<ends[id]]` is the text of a token. Fits 32 bits by the two limits.
+    /// `texts[ends[id - 1]..<ends[id]]` is the text of a token. Fits 32 bits by the limit.
     private let ends: [UInt32]
     /// Open addressing, -1 where empty, at most half full. `Hasher` is seeded per process, so no file can be made
     /// whose texts collide.
@@ -41,6 +43,9 @@ struct TokenTable: Sendable {
                 throw file.failure("\(key)[\(id)] is \(text.count) bytes long; the limit is \(Self.textLimit)")
             }
             texts.append(contentsOf: text)
+            guard texts.count <= Self.totalLimit else {
+                throw file.failure("\(key) holds more than \(Self.totalLimit) bytes of text")
+            }
             ends.append(UInt32(truncatingIfNeeded: texts.count))
         }
         var capacity = 2
@@ -89,9 +94,10 @@ struct TokenTable: Sendable {
         var slot = hasher.finalize() & mask
         while slots[slot] >= 0 {
             let range = range(slots[slot], ends)
-            let isEqual =
+            let isEqual = texts.withUnsafeBytes {
                 range.count == text.count
-                && texts.withUnsafeBytes { memcmp($0.baseAddress! + range.lowerBound, text.baseAddress!, text.count) == 0 }
+                    && memcmp($0.baseAddress! + range.lowerBound, text.baseAddress!, text.count) == 0
+            }
             if isEqual { return slot }
             slot = (slot + 1) & mask
         }

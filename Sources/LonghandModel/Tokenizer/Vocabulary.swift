@@ -50,9 +50,10 @@ public final class Vocabulary: Sendable {
         padding = try special("padding")
         let ends = try [eos, eot, special("eom")].compactMap { $0 } + Self.endMarkers.compactMap(find)
         endOfGeneration = Set(ends)
-        // Some files call their markers normal or user-defined tokens; then a user could write one.
-        let markers = [bos, padding].compactMap { $0 } + ends + Self.turnMarkers.compactMap(find)
-        kinds = try Self.kinds(file, count: table.count, markers: markers, unknown: unknown)
+        // Some files call their markers normal or user-defined tokens; then a user could write one. The unknown and
+        // padding tokens are left as they are: files without such tokens name some ordinary one there.
+        let markers = [bos].compactMap { $0 } + ends + Self.turnMarkers.compactMap(find)
+        kinds = try Self.kinds(file, count: table.count, markers: markers)
     }
 
     /// Number of tokens; ids are `0..<count`.
@@ -76,7 +77,7 @@ public final class Vocabulary: Sendable {
     /// Calls `body` with the text of a token.
     func withText<T>(_ id: Int32, _ body: (UnsafeRawBufferPointer) -> T) -> T { table.withText(id, body) }
 
-    private static func kinds(_ file: GGUFFile, count: Int, markers: [Int32], unknown: Int32?) throws -> [TokenKind] {
+    private static func kinds(_ file: GGUFFile, count: Int, markers: [Int32]) throws -> [TokenKind] {
         let key = "tokenizer.ggml.token_type"
         var kinds = [TokenKind](repeating: .normal, count: count)
         if let array = try file.array(key) {
@@ -94,7 +95,6 @@ public final class Vocabulary: Sendable {
             }
         }
         for id in markers { kinds[Int(id)] = .control }
-        if let unknown, !markers.contains(unknown) { kinds[Int(unknown)] = .unknown }
         return kinds
     }
 }
