@@ -39,6 +39,8 @@ var targets: [Target] = [
     .testTarget(
         name: "LayersTests", dependencies: ["CLonghand", "LonghandLayers"], exclude: ["Golden", "generate_golden.py"],
         swiftSettings: swiftSettings),
+    .testTarget(name: "RopeTests", dependencies: ["CLonghand", "LonghandRope"], swiftSettings: swiftSettings),
+    .testTarget(name: "WindowTests", dependencies: ["CLonghand", "LonghandWindow"], swiftSettings: swiftSettings),
 ]
 var products: [Product] = [
     .library(name: "Longhand", targets: ["Longhand"]),
@@ -50,7 +52,7 @@ for family in families {
     targets.append(
         .target(
             name: "Longhand\(family)", dependencies: ["CLonghand"], path: "CKernels/\(family)",
-            cSettings: cSettings + [.define("LHK_HIDE_API")]))
+            cSettings: cSettings + [.define("LHK_HIDE_API")], linkerSettings: [.linkedLibrary("m")]))
     targets.append(
         .target(
             name: "Longhand\(family)Entry", dependencies: ["CLonghand", .target(name: "Longhand\(family)")],

@@ -22,9 +22,9 @@ extension Registry {
     ///
     /// - Throws: `LonghandError`: `.unsupported` with the reason when no variant fits.
     public func resolve(_ method: MethodInfo, for shape: ProblemShape, host: Host) throws(LonghandError) -> String {
-        var registration = lhk_registration()
-        registration.struct_size = UInt32(MemoryLayout<lhk_registration>.size)
-        try check { lhk_registry_find(raw, method.role.id, method.name, &registration, $0) }
+        let found = UnsafeMutablePointer<lhk_registration>.allocate(capacity: 1)
+        defer { found.deallocate() }
+        try check { lhk_registry_find(raw, method.role.id, method.name, found, $0) }
         var position = lhk_position_params()
         position.struct_size = UInt32(MemoryLayout<lhk_position_params>.size)
         position.base = 10000
@@ -43,7 +43,7 @@ extension Registry {
         try check { error in
             withUnsafePointer(to: position) {
                 problem.position = $0
-                return lhk_method_resolve(registration.method, &problem, host.raw, &variant, error)
+                return lhk_method_resolve(found.pointee.method, &problem, host.raw, &variant, error)
             }
         }
         return String(cString: variant!.pointee.id)
