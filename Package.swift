@@ -33,6 +33,13 @@ var targets: [Target] = [
             .product(name: "Logging", package: "swift-log"),
         ],
         swiftSettings: swiftSettings),
+    // Test doubles of all roles, linked into the tests of the core.
+    .target(
+        name: "LonghandTestPlugin", dependencies: ["CLonghand", "LonghandCommon"], path: "Tests/Fixtures/TestPlugin",
+        cSettings: cSettings + [.headerSearchPath("../../../CKernels/Common/include")]),
+    .testTarget(
+        name: "CoreTests", dependencies: ["Longhand", "LonghandCommon", "LonghandTestPlugin"],
+        swiftSettings: swiftSettings),
     .testTarget(name: "LonghandModelTests", dependencies: ["LonghandModel"], swiftSettings: swiftSettings),
 ]
 var products: [Product] = [
