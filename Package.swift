@@ -41,6 +41,13 @@ var targets: [Target] = [
         swiftSettings: swiftSettings),
     .testTarget(name: "RopeTests", dependencies: ["CLonghand", "LonghandRope"], swiftSettings: swiftSettings),
     .testTarget(name: "WindowTests", dependencies: ["CLonghand", "LonghandWindow"], swiftSettings: swiftSettings),
+    // Test doubles of all roles, linked into the tests of the core.
+    .target(
+        name: "LonghandTestPlugin", dependencies: ["CLonghand", "LonghandCommon"], path: "Tests/Fixtures/TestPlugin",
+        cSettings: cSettings + [.headerSearchPath("../../../CKernels/Common/include")]),
+    .testTarget(
+        name: "CoreTests", dependencies: ["Longhand", "LonghandCommon", "LonghandTestPlugin"],
+        swiftSettings: swiftSettings),
 ]
 var products: [Product] = [
     .library(name: "Longhand", targets: ["Longhand"]),
