@@ -34,7 +34,7 @@ var targets: [Target] = [
         ],
         swiftSettings: swiftSettings),
     .testTarget(
-        name: "LonghandModelTests", dependencies: ["LonghandModel"], resources: [.copy("Golden")],
+        name: "LonghandModelTests", dependencies: ["CLonghand", "Longhand", "LonghandLayers", "LonghandModel"], resources: [.copy("Golden")],
         swiftSettings: swiftSettings),
     .testTarget(
         name: "LayersTests", dependencies: ["CLonghand", "LonghandLayers"], exclude: ["Golden", "generate_golden.py"],
