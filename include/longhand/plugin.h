@@ -115,9 +115,9 @@ typedef struct lhk_entry {
     const lhk_plugin *plugin;
 } lhk_entry;
 
-/// Defines the entry of a plugin; the whole of an `entry.c`.
+/// Defines the entry of a plugin from its `lhk_plugin` object; the whole of an `entry.c`.
 #define LHK_DEFINE_PLUGIN_ENTRY(plugin_object)                                                        \
-    extern LHK_API const lhk_entry lhk_plugin_entry;                                                  \
+    extern LHK_EXPORT const lhk_entry lhk_plugin_entry;                                               \
     const lhk_entry lhk_plugin_entry = {LHK_ENTRY_MAGIC, LHK_ABI_MAJOR, LHK_ABI_MINOR, sizeof(lhk_entry), \
                                         &(plugin_object)}
 
