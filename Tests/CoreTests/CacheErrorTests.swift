@@ -37,7 +37,9 @@ import Testing
 
     @Test func specificationsAreBounded() throws {
         let many = (0..<33).map { "k\($0)=1" }.joined(separator: ",")
-        #expect(failure { _ = try makeCache { $0.store = "plain:" + many } }?.message.contains("more than 32 options") == true)
+        #expect(
+            failure { _ = try makeCache { $0.store = "plain:" + many } }?.message.contains("more than 32 options")
+                == true)
         let long = "plain:x=" + String(repeating: "y", count: 2000)
         #expect(failure { _ = try makeCache { $0.store = long } }?.message.contains("longer than 1023") == true)
         let text = failure { _ = try makeCache { $0.store = "plain:x=" + String(repeating: "y", count: 900) } }
@@ -75,7 +77,8 @@ import Testing
     }
 
     @Test func offsetsAreRefused() throws {
-        let registry = try doubles(), host = try Host.serial()
+        let registry = try doubles()
+        let host = try Host.serial()
         var layer = lhk_cache_layer()
         layer.struct_size = UInt32(MemoryLayout<lhk_cache_layer>.size)
         (layer.query_heads, layer.kv_heads, layer.head_dim_k, layer.head_dim_v) = (1, 1, 4, 4)
@@ -90,8 +93,10 @@ import Testing
             var cache: OpaquePointer?
             let status = withUnsafePointer(to: &changed) { layers in
                 var config = lhk_cache_config(
-                    struct_size: UInt32(MemoryLayout<lhk_cache_config>.size), layer_count: 1, layers: layers, capacity: 8,
-                    max_rows: 4, store: text[0], prefill: text[1], decode: text[1], attention: text[2], position: text[3])
+                    struct_size: UInt32(MemoryLayout<lhk_cache_config>.size), layer_count: 1, layers: layers,
+                    capacity: 8,
+                    max_rows: 4, store: text[0], prefill: text[1], decode: text[1], attention: text[2],
+                    position: text[3])
                 return lhk_cache_create(&config, registry.raw, host.raw, &cache, nil)
             }
             lhk_cache_destroy(cache)
@@ -107,7 +112,8 @@ import Testing
     }
 
     @Test func capacityLeavesTheLayerUnchanged() throws {
-        let cache = try makeCache { $0.decode = "recent" }, sequences = cache.sequences(tokens: 60, seed: 12)
+        let cache = try makeCache { $0.decode = "recent" }
+        let sequences = cache.sequences(tokens: 60, seed: 12)
         for start in stride(from: 0, to: 32, by: 16) { try cache.appendAll(sequences, start..<start + 16) }
         let before = try cache.fingerprint(sequences)
         let full = failure { try cache.append(sequences[0], layer: 0, 32..<41) }
@@ -124,7 +130,8 @@ import Testing
     }
 
     @Test func failingMethodsLeaveTheLayerUnchanged() throws {
-        let store = try makeCache { $0.store = "plain:fail_at=10" }, sequences = store.sequences(seed: 13)
+        let store = try makeCache { $0.store = "plain:fail_at=10" }
+        let sequences = store.sequences(seed: 13)
         try store.append(sequences[0], layer: 0, 0..<8)
         let error = failure { try store.append(sequences[0], layer: 0, 8..<12) }
         #expect(error?.message == "layer 0: store 'plain': fails as asked")
@@ -140,20 +147,29 @@ import Testing
         #expect(selector?.message == "layer 0: decode selector 'recent': fails as asked")
         #expect(cache.length == 8)
         try cache.append(sequences[0], layer: 0, 8..<9)
-        #expect(difference(try cache.attend(sequences[0], layer: 0, 8..<9).out, sequences[0].expected(8..<9, recent: 3).out) < 1e-5)
-        #expect(difference(try cache.attend(sequences[0], layer: 0, 7..<9).out, sequences[0].expected(7..<9).out) < 1e-5)
+        #expect(
+            difference(try cache.attend(sequences[0], layer: 0, 8..<9).out, sequences[0].expected(8..<9, recent: 3).out)
+                < 1e-5)
+        #expect(
+            difference(try cache.attend(sequences[0], layer: 0, 7..<9).out, sequences[0].expected(7..<9).out) < 1e-5)
     }
 
     @Test func impossibleCalls() throws {
-        let cache = try makeCache(), sequences = cache.sequences(seed: 14)
+        let cache = try makeCache()
+        let sequences = cache.sequences(seed: 14)
         try cache.append(sequences[0], layer: 0, 0..<4)
         var numbers = [Float](repeating: 0, count: 4096)
         try numbers.withUnsafeMutableBytes { bytes in
             let data = bytes.baseAddress!
-            func tensor(_ shape: [Int], _ strides: [Int]? = nil, _ type: ElementType = .f32, at offset: Int = 0) throws -> Tensor {
+            func tensor(_ shape: [Int], _ strides: [Int]? = nil, _ type: ElementType = .f32, at offset: Int = 0) throws
+                -> Tensor
+            {
                 try Tensor(data + offset, type: type, shape: shape, strides: strides)
             }
-            let k = try tensor([2, 2, 4]), v = try tensor([2, 2, 6]), q = try tensor([2, 4, 4]), out = try tensor([2, 4, 6])
+            let k = try tensor([2, 2, 4])
+            let v = try tensor([2, 2, 6])
+            let q = try tensor([2, 4, 4])
+            let out = try tensor([2, 4, 6])
             func append(_ layer: Int, _ k: Tensor, _ v: Tensor) -> LonghandError? {
                 failure { try cache.append(layer: layer, keys: k, values: v) }
             }
@@ -175,7 +191,9 @@ import Testing
             #expect(attend(q, try tensor([3, 4, 6]))?.message == "out: 3 rows for 2 query rows")
             #expect(attend(q, try tensor([2, 4, 6], nil, .bf16))?.message == "out: element type bf16 is not f32")
             #expect(attend(q, out, try tensor([2, 3]))?.message == "lse: not an f32 tensor of shape [2][4]")
-            #expect(attend(try tensor([5, 4, 4]), try tensor([5, 4, 6]))?.message == "layer 0: 5 query rows, but it holds 4 tokens")
+            #expect(
+                attend(try tensor([5, 4, 4]), try tensor([5, 4, 6]))?.message
+                    == "layer 0: 5 query rows, but it holds 4 tokens")
             #expect(attend(try tensor([17, 4, 4]), try tensor([17, 4, 6]))?.status == .capacity)
             #expect(attend(try tensor([0, 4, 4]), try tensor([0, 4, 6])) == nil)
         }

@@ -15,8 +15,10 @@ import Testing
     }
 
     @Test(arguments: [0, 1, 16]) func roundTrip(tokens: Int) throws {
-        let folder = try TemporaryFolder(), path = folder.file("cache")
-        let cache = try Self.indexed(), sequences = cache.sequences(seed: 20)
+        let folder = try TemporaryFolder()
+        let path = folder.file("cache")
+        let cache = try Self.indexed()
+        let sequences = cache.sequences(seed: 20)
         try cache.appendAll(sequences, 0..<tokens)
         try cache.save(path: path)
         #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["cache"])
@@ -39,7 +41,9 @@ import Testing
     }
 
     @Test func layersMayDisagree() throws {
-        let folder = try TemporaryFolder(), cache = try Self.indexed(), sequences = cache.sequences(seed: 21)
+        let folder = try TemporaryFolder()
+        let cache = try Self.indexed()
+        let sequences = cache.sequences(seed: 21)
         try cache.append(sequences[0], layer: 0, 0..<6)
         try cache.save(path: folder.file("cache"))
         let other = try Self.indexed()
@@ -48,7 +52,8 @@ import Testing
     }
 
     @Test func savingReplacesOnlyFiles() throws {
-        let folder = try TemporaryFolder(), cache = try Self.indexed()
+        let folder = try TemporaryFolder()
+        let cache = try Self.indexed()
         let file = try folder.write([1, 2, 3], to: "old")
         try cache.save(path: file)
         try cache.load(path: file)
@@ -78,8 +83,10 @@ import Testing
     ]
 
     @Test func otherConfigurations() throws {
-        let folder = try TemporaryFolder(), path = folder.file("cache")
-        let cache = try Self.indexed(), sequences = cache.sequences(seed: 22)
+        let folder = try TemporaryFolder()
+        let path = folder.file("cache")
+        let cache = try Self.indexed()
+        let sequences = cache.sequences(seed: 22)
         try cache.appendAll(sequences, 0..<12)
         try cache.save(path: path)
         for (change, expected) in Self.others {
@@ -127,7 +134,8 @@ import Testing
     }
 
     @Test func everyFlippedByteIsNoticed() throws {
-        let victim = try Victim(), seed = testSeed("everyFlippedByteIsNoticed")
+        let victim = try Victim()
+        let seed = testSeed("everyFlippedByteIsNoticed")
         var generator = SeededGenerator(seed: seed)
         for index in victim.bytes.indices {
             var changed = victim.bytes
@@ -146,7 +154,8 @@ import Testing
     }
 
     @Test func randomMutations() throws {
-        let victim = try Victim(), seed = testSeed("randomMutations")
+        let victim = try Victim()
+        let seed = testSeed("randomMutations")
         var generator = SeededGenerator(seed: seed)
         for round in 0..<1000 {
             var changed = victim.bytes
@@ -173,8 +182,10 @@ import Testing
         func put<T: FixedWidthInteger>(_ value: T, at offset: Int, in bytes: inout [UInt8]) {
             bytes.withUnsafeMutableBytes { $0.storeBytes(of: value, toByteOffset: offset, as: T.self) }
         }
-        let description = Int(number(victim.bytes, 32, as: UInt64.self)), sections = Int(number(victim.bytes, 20, as: UInt32.self))
-        let table = 56 + (description + 7) / 8 * 8, content = table + sections * 24
+        let description = Int(number(victim.bytes, 32, as: UInt64.self))
+        let sections = Int(number(victim.bytes, 20, as: UInt32.self))
+        let table = 56 + (description + 7) / 8 * 8
+        let content = table + sections * 24
         /// The file with `change` made and the checksums put right.
         func crafted(_ change: (inout [UInt8]) -> Void) -> [UInt8] {
             var bytes = victim.bytes
@@ -193,11 +204,14 @@ import Testing
         for value in huge {
             try victim.expectRefusal(crafted { put(value, at: 24, in: &$0) }, "file_bytes \(value)")
             try victim.expectRefusal(crafted { put(value, at: 32, in: &$0) }, "description_bytes \(value)")
-            try victim.expectRefusal(crafted { put(UInt32(truncatingIfNeeded: value), at: 20, in: &$0) }, "sections \(value)")
-            try victim.expectRefusal(crafted { put(UInt32(truncatingIfNeeded: value), at: 16, in: &$0) }, "layers \(value)")
+            try victim.expectRefusal(
+                crafted { put(UInt32(truncatingIfNeeded: value), at: 20, in: &$0) }, "sections \(value)")
+            try victim.expectRefusal(
+                crafted { put(UInt32(truncatingIfNeeded: value), at: 16, in: &$0) }, "layers \(value)")
             for section in 0..<sections {
                 try victim.expectRefusal(crafted { put(value, at: table + section * 24, in: &$0) }, "bytes \(value)")
-                try victim.expectRefusal(crafted { put(value, at: table + section * 24 + 16, in: &$0) }, "tokens \(value)")
+                try victim.expectRefusal(
+                    crafted { put(value, at: table + section * 24 + 16, in: &$0) }, "tokens \(value)")
             }
         }
         try victim.expectRefusal(crafted { put(UInt32(2), at: 8, in: &$0) }, "version 2")
@@ -217,7 +231,8 @@ import Testing
 
     @Test func checksumNoticesEveryBit() {
         let seed = testSeed("checksumNoticesEveryBit")
-        var generator = SeededGenerator(seed: seed), seen = Set<UInt64>()
+        var generator = SeededGenerator(seed: seed)
+        var seen = Set<UInt64>()
         for count in [0, 1, 7, 8, 9, 31, 32, 33, 63, 64, 100] {
             let bytes = (0..<count).map { _ in UInt8.random(in: 0...255, using: &generator) }
             let sum = lhk_checksum(bytes, count)

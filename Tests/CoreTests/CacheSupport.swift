@@ -35,10 +35,12 @@ struct TokenRows {
     /// Causal attention of the tokens `range` in double precision, the position added to the first channel of keys and
     /// queries if `shifted`, over the last `recent` keys before the end of the range.
     func expected(_ range: Range<Int>, shifted: Bool = true, recent: Int = .max) -> (out: [Float], lse: [Float]) {
-        let (dk, dv) = (layer.headDimK, layer.headDimV), group = layer.queryHeads / layer.kvHeads
+        let (dk, dv) = (layer.headDimK, layer.headDimV)
+        let group = layer.queryHeads / layer.kvHeads
         let scale = layer.attention.scale.map(Double.init) ?? 1 / Double(dk).squareRoot()
         let first = recent == .max ? 0 : max(0, range.upperBound - recent)
-        var out: [Float] = [], lse: [Float] = []
+        var out: [Float] = []
+        var lse: [Float] = []
         for token in range {
             for head in 0..<layer.queryHeads {
                 let visible = Array(min(first, token + 1)...max(token, first)).filter { $0 <= token }
@@ -51,7 +53,8 @@ struct TokenRows {
                     }
                 }
                 let most = scores.max() ?? -.infinity
-                let weights = scores.map { exp($0 - most) }, total = weights.reduce(0, +)
+                let weights = scores.map { exp($0 - most) }
+                let total = weights.reduce(0, +)
                 for channel in 0..<dv {
                     let sum = zip(visible, weights).reduce(0.0) {
                         $0 + $1.1 * Double(values[($1.0 * layer.kvHeads + head / group) * dv + channel])

