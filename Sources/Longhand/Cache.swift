@@ -148,6 +148,7 @@ private func withUnsafePointers(
     _ first: lhk_tensor, _ second: lhk_tensor,
     _ body: (UnsafePointer<lhk_tensor>, UnsafePointer<lhk_tensor>) throws(LonghandError) -> Void
 ) throws(LonghandError) {
-    var first = first, second = second
+    var first = first
+    var second = second
     try body(&first, &second)
 }

@@ -114,7 +114,8 @@ public struct MethodInfo: Hashable, Sendable {
     public let variants: [VariantInfo]
 
     init?(_ registration: lhk_registration) {
-        let method = registration.method.pointee, plugin = registration.plugin.pointee
+        let method = registration.method.pointee
+        let plugin = registration.plugin.pointee
         guard let role = Role(id: String(cString: method.role)) else { return nil }
         self.role = role
         name = String(cString: method.name)
