@@ -39,6 +39,15 @@ var targets: [Target] = [
     .testTarget(
         name: "LayersTests", dependencies: ["CLonghand", "LonghandLayers"], exclude: ["Golden", "generate_golden.py"],
         swiftSettings: swiftSettings),
+    .testTarget(name: "RopeTests", dependencies: ["CLonghand", "LonghandRope"], swiftSettings: swiftSettings),
+    .testTarget(name: "WindowTests", dependencies: ["CLonghand", "LonghandWindow"], swiftSettings: swiftSettings),
+    // Test doubles of all roles, linked into the tests of the core.
+    .target(
+        name: "LonghandTestPlugin", dependencies: ["CLonghand", "LonghandCommon"], path: "Tests/Fixtures/TestPlugin",
+        cSettings: cSettings + [.headerSearchPath("../../../CKernels/Common/include")]),
+    .testTarget(
+        name: "CoreTests", dependencies: ["Longhand", "LonghandCommon", "LonghandTestPlugin"],
+        swiftSettings: swiftSettings),
 ]
 var products: [Product] = [
     .library(name: "Longhand", targets: ["Longhand"]),
@@ -50,7 +59,7 @@ for family in families {
     targets.append(
         .target(
             name: "Longhand\(family)", dependencies: ["CLonghand"], path: "CKernels/\(family)",
-            cSettings: cSettings + [.define("LHK_HIDE_API")]))
+            cSettings: cSettings + [.define("LHK_HIDE_API")], linkerSettings: [.linkedLibrary("m")]))
     targets.append(
         .target(
             name: "Longhand\(family)Entry", dependencies: ["CLonghand", .target(name: "Longhand\(family)")],
