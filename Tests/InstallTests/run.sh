@@ -231,13 +231,13 @@ configure_error_checks() {
         configure "$work/sanitizer" "$work/none" -DLONGHAND_SANITIZE=memory
 }
 
-# The examples once more, with every memory access watched.
-sanitizer_checks() {
-    local build=$work/address
-    cc=$1 context="address sanitizer"
-    check "configures" configure "$build" "$work/none" -DLONGHAND_SANITIZE=address || return 0
+# The examples once more, watched by a sanitizer.
+sanitizer_checks() { # COMPILER SANITIZER
+    local build=$work/$2
+    cc=$1 context="$2 sanitizer"
+    check "configures" configure "$build" "$work/none" -DLONGHAND_SANITIZE="$2" || return 0
     check "builds" cmake --build "$build" || return 0
-    local flags=(-g -fsanitize=address -I"$root/include" -I"$root/CKernels/FlashAttention/include")
+    local flags=(-g -fsanitize="$2" -I"$root/include" -I"$root/CKernels/FlashAttention/include")
     local link=(-L"$build" -llonghand -lm -Wl,-rpath,"$build")
     check "direct_call" compile "$build/direct" "${flags[@]}" "$root/Examples/direct_call.c" "${link[@]}" &&
         check "direct_call runs" says 'largest difference' "$build/direct"
@@ -254,6 +254,6 @@ done
 for compiler in "${compilers[@]}"; do installation_checks "$compiler"; done
 plain_family_checks "${compilers[-1]}"
 configure_error_checks
-sanitizer_checks "${compilers[-1]}"
+for sanitizer in address undefined; do sanitizer_checks "${compilers[-1]}" $sanitizer; done
 echo "$passed passed, $failed failed"
 ((failed == 0))
