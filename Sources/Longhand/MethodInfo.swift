@@ -97,7 +97,7 @@ public struct VariantInfo: Hashable, Sendable {
     public var isaName: String { isa.names.last ?? "scalar" }
 
     /// Whether `host` offers the instruction sets it needs.
-    public func isAvailable(on host: Host) -> Bool { host.isa.isSuperset(of: isa) }
+    public func isAvailable(on host: KernelHost) -> Bool { host.isa.isSuperset(of: isa) }
 }
 
 /// A registered method: what the command line and configurations call by name.

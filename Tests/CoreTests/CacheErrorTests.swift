@@ -78,7 +78,7 @@ import Testing
 
     @Test func offsetsAreRefused() throws {
         let registry = try doubles()
-        let host = try Host.serial()
+        let host = try KernelHost.serial()
         var layer = lhk_cache_layer()
         layer.struct_size = UInt32(MemoryLayout<lhk_cache_layer>.size)
         (layer.query_heads, layer.kv_heads, layer.head_dim_k, layer.head_dim_v) = (1, 1, 4, 4)

@@ -22,7 +22,7 @@ import Testing
         #expect(variant.exactness == .exact)
         #expect(variant.queryTypes == nil)
         #expect(variant.headDimensions.description == "any")
-        #expect(variant.isAvailable(on: try Host.serial()))
+        #expect(variant.isAvailable(on: try KernelHost.serial()))
     }
 
     @Test func registeringAgainChangesNothing() throws {
