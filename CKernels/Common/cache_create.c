@@ -229,7 +229,7 @@ lhk_status lhk_cache_create(const lhk_cache_config *config, const lhk_registry *
                             lhk_cache **out, lhk_error *error) {
     lhk_status status = check_config(config, error);
     if (status) return status;
-    if (host->struct_size < LHK_SIZE_THROUGH(lhk_host, log) || !host->workers)
+    if (host->struct_size < LHK_SIZE_THROUGH(lhk_host, log_context) || !host->workers)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, 2, "the host's struct_size is too small or it has no workers");
     lhk_cache *cache = calloc(1, sizeof *cache);
     if (!cache) return lhk_fail(error, LHK_ERROR_MEMORY, -1, "no memory for a cache");

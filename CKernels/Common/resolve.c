@@ -98,6 +98,18 @@ static lhk_status check_problem(const lhk_problem *problem, lhk_error *error) {
     return LHK_OK;
 }
 
+/// Tells the host's log what became of a candidate.
+static void log_candidate(const lhk_host *host, const lhk_method *method, const lhk_variant *variant, double time,
+                          const char *reason) {
+    if (!host->log) return;
+    char line[640];
+    if (reason)
+        snprintf(line, sizeof line, "%s: %s does not fit: %s", method->name, variant->id, reason);
+    else
+        snprintf(line, sizeof line, "%s: %s fits, estimated at %.0f us", method->name, variant->id, time * 1e-3);
+    host->log(host->log_context, LHK_LOG_DEBUG, line);
+}
+
 lhk_status lhk_method_resolve(const lhk_method *method, const lhk_problem *problem, const lhk_host *host,
                               const lhk_variant **out, lhk_error *error) {
     lhk_status status = check_problem(problem, error);
@@ -111,6 +123,7 @@ lhk_status lhk_method_resolve(const lhk_method *method, const lhk_problem *probl
         lhk_error reason = {.struct_size = sizeof reason};
         double time = INFINITY;
         int stage = judge(method, variant, problem, host->isa, &time, &reason);
+        log_candidate(host, method, variant, time, stage == stage_fits ? NULL : reason.text);
         if (stage == stage_fits) {
             if (!best || variant->exactness < best->exactness ||
                 (variant->exactness == best->exactness && time < best_time)) {

@@ -8,7 +8,23 @@ public final class KernelHost: Sendable {
 
     /// Takes over a host filled in by hand, for callers with their own thread pool. What it points to must outlive this
     /// object and be usable from any thread.
-    public init(_ host: lhk_host) {
+    public convenience init(_ host: lhk_host) { self.init(host, log: nil) }
+
+    /// Takes over `host` and sends its log to `log`.
+    private init(_ host: lhk_host, log: Log?) {
+        var host = host
+        if let log {
+            let sink = LogSink(log)
+            self.sink = sink
+            host.log_context = Unmanaged.passUnretained(sink).toOpaque()
+            host.log = { context, level, text in
+                guard let context else { return }
+                let sink = Unmanaged<LogSink>.fromOpaque(context).takeUnretainedValue()
+                sink.log(LogLevel(rawValue: level) ?? .warning, String(cString: text))
+            }
+        } else {
+            sink = nil
+        }
         let copy = UnsafeMutablePointer<lhk_host>.allocate(capacity: 1)
         copy.initialize(to: host)
         raw = UnsafePointer(copy)
@@ -16,25 +32,43 @@ public final class KernelHost: Sendable {
 
     deinit { UnsafeMutablePointer(mutating: raw).deallocate() }
 
+    /// Takes a line about which variants were weighed, or anything unusual. Called from any thread.
+    public typealias Log = @Sendable (LogLevel, String) -> Void
+
+    public enum LogLevel: Int32, Sendable {
+        case debug = 0
+        case info = 1
+        case warning = 2
+    }
+
+    private final class LogSink: Sendable {
+        let log: Log
+        init(_ log: @escaping Log) { self.log = log }
+    }
+
+    private let sink: LogSink?
+
     /// Runs kernels on the OpenMP runtime.
     ///
-    /// - Parameter workers: at most 1024; 0 takes the processors available to this process.
+    /// - Parameters:
+    ///   - workers: at most 1024; 0 takes the processors available to this process.
+    ///   - log: nil drops the lines.
     /// - Throws: `LonghandError` for too many workers, or when LONGHAND_ISA names an instruction set that is unknown or
     ///   that this CPU lacks.
-    public static func openMP(workers: Int = 0) throws(LonghandError) -> KernelHost {
+    public static func openMP(workers: Int = 0, log: Log? = nil) throws(LonghandError) -> KernelHost {
         let count = try narrow(workers, "workers")
         var host = lhk_host()
         try check { lhk_host_openmp(count, &host, $0) }
-        return KernelHost(host)
+        return KernelHost(host, log: log)
     }
 
     /// Runs kernels on the calling thread only.
     ///
     /// - Throws: `LonghandError` when LONGHAND_ISA names an instruction set that is unknown or that this CPU lacks.
-    public static func serial() throws(LonghandError) -> KernelHost {
+    public static func serial(log: Log? = nil) throws(LonghandError) -> KernelHost {
         var host = lhk_host()
         try check { lhk_host_serial(&host, $0) }
-        return KernelHost(host)
+        return KernelHost(host, log: log)
     }
 
     /// Number of workers, at least 1.

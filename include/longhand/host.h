@@ -28,8 +28,9 @@ typedef struct lhk_host {
     /// order; lower indices are claimed first. Null runs them serially on the caller's thread as worker 0.
     void (*LHK_NULLABLE parallel_for)(void *LHK_NULLABLE context, int64_t tasks, lhk_task task,
                                       void *LHK_NULLABLE task_context);
-    /// Takes one line without a newline. Null drops it.
-    void (*LHK_NULLABLE log)(void *LHK_NULLABLE context, int32_t level, const char *text);
+    /// Takes one line without a newline: which variants were weighed, and anything unusual. Null drops it.
+    void (*LHK_NULLABLE log)(void *LHK_NULLABLE log_context, int32_t level, const char *text);
+    void *LHK_NULLABLE log_context;
 } lhk_host;
 
 /// Instruction-set levels of this CPU that the operating system supports too (CPUID and XCR0 on x86). Ignores masks.

@@ -66,7 +66,7 @@ LHK_API lhk_status lhk_registry_find(const lhk_registry *registry, const char *r
 /// Chooses the variant of `method` for `problem`: among those whose required ISA, element types and head dimensions fit
 /// and that support it, the one of least estimated time within the lowest exactness class present. When none fits, the
 /// error is LHK_ERROR_UNSUPPORTED (LHK_ERROR_ARGUMENT for an impossible problem or option) with the reason of the variant
-/// that came closest.
+/// that came closest. Tells the host's log about every candidate, at LHK_LOG_DEBUG.
 LHK_API lhk_status lhk_method_resolve(const lhk_method *method, const lhk_problem *problem, const lhk_host *host,
                                       const lhk_variant *LHK_NULLABLE *LHK_NONNULL out, lhk_error *LHK_NULLABLE error);
 
