@@ -21,10 +21,10 @@ var targets: [Target] = [
         linkerSettings: [.linkedLibrary("omp5", .when(platforms: [.linux])), .linkedLibrary("dl"), .linkedLibrary("m")]),
     .target(
         name: "LonghandLayers", dependencies: ["CLonghand", "LonghandCommon"], path: "CKernels/Layers",
-        cSettings: cSettings, linkerSettings: [.linkedLibrary("m")]),
+        cSettings: cSettings, linkerSettings: [.linkedLibrary("dl"), .linkedLibrary("m")]),
     .target(name: "Longhand", dependencies: ["CLonghand", "LonghandCommon"], swiftSettings: swiftSettings),
     .target(
-        name: "LonghandModel", dependencies: ["Longhand", "LonghandLayers"], swiftSettings: swiftSettings),
+        name: "LonghandModel", dependencies: ["CLonghand", "Longhand", "LonghandLayers"], swiftSettings: swiftSettings),
     .executableTarget(
         name: "LonghandCLI",
         dependencies: [
@@ -33,7 +33,21 @@ var targets: [Target] = [
             .product(name: "Logging", package: "swift-log"),
         ],
         swiftSettings: swiftSettings),
-    .testTarget(name: "LonghandModelTests", dependencies: ["LonghandModel"], swiftSettings: swiftSettings),
+    .testTarget(
+        name: "LonghandModelTests", dependencies: ["LonghandModel"], resources: [.copy("Golden")],
+        swiftSettings: swiftSettings),
+    .testTarget(
+        name: "LayersTests", dependencies: ["CLonghand", "LonghandLayers"], exclude: ["Golden", "generate_golden.py"],
+        swiftSettings: swiftSettings),
+    .testTarget(name: "RopeTests", dependencies: ["CLonghand", "LonghandRope"], swiftSettings: swiftSettings),
+    .testTarget(name: "WindowTests", dependencies: ["CLonghand", "LonghandWindow"], swiftSettings: swiftSettings),
+    // Test doubles of all roles, linked into the tests of the core.
+    .target(
+        name: "LonghandTestPlugin", dependencies: ["CLonghand", "LonghandCommon"], path: "Tests/Fixtures/TestPlugin",
+        cSettings: cSettings + [.headerSearchPath("../../../CKernels/Common/include")]),
+    .testTarget(
+        name: "CoreTests", dependencies: ["Longhand", "LonghandCommon", "LonghandTestPlugin"],
+        swiftSettings: swiftSettings),
 ]
 var products: [Product] = [
     .library(name: "Longhand", targets: ["Longhand"]),
@@ -44,7 +58,8 @@ var products: [Product] = [
 for family in families {
     targets.append(
         .target(
-            name: "Longhand\(family)", dependencies: ["CLonghand"], path: "CKernels/\(family)", cSettings: cSettings))
+            name: "Longhand\(family)", dependencies: ["CLonghand"], path: "CKernels/\(family)",
+            cSettings: cSettings + [.define("LHK_HIDE_API")], linkerSettings: [.linkedLibrary("m")]))
     targets.append(
         .target(
             name: "Longhand\(family)Entry", dependencies: ["CLonghand", .target(name: "Longhand\(family)")],

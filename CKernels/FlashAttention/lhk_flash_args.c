@@ -148,6 +148,8 @@ static lhk_status check_path(const lhk_flash_args *args, lhk_error *error) {
     if (args->path > LHK_FLASH_PATH_DIRECT)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, LHK_FLASH_ARG_PATH, "path %u is unknown", args->path);
     if (args->path != LHK_FLASH_PATH_DIRECT) return LHK_OK;
+    if (args->selection)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, LHK_FLASH_ARG_PATH, "the direct path takes no selection");
     lhk_flash_call call;
     lhk_flash_normalise(args, &call);
     for (int64_t b = 0; b < call.sequences; b++) {

@@ -11,7 +11,7 @@
 #define LHK_FLASH_MAX_HEADS 65536
 #define LHK_FLASH_MAX_HEAD_DIM 576
 /// Most keys of a sequence that LHK_FLASH_PATH_DIRECT takes.
-#define LHK_FLASH_DIRECT_KEYS 8192
+#define LHK_FLASH_DIRECT_KEYS 2048
 /// Largest magnitude of an explicit offset, and what an unbounded window becomes: sums of a row, an offset and a window
 /// stay within 63 bits, and a window of this size hides nothing.
 #define LHK_FLASH_MAX_OFFSET (INT64_C(1) << 61)

@@ -23,8 +23,14 @@
 #define LHK_END_DECLS
 #endif
 
-/// Marks the symbols that a shared library exports; everything else is built with hidden visibility.
-#define LHK_API __attribute__((visibility("default")))
+/// Marks the symbols that a shared library exports; everything else is built with hidden visibility. A plugin is built
+/// with LHK_HIDE_API, so that its entry is all it exports.
+#define LHK_EXPORT __attribute__((visibility("default")))
+#if defined(LHK_HIDE_API)
+#define LHK_API __attribute__((visibility("hidden")))
+#else
+#define LHK_API LHK_EXPORT
+#endif
 
 #if defined(__clang__)
 #define LHK_NULLABLE _Nullable

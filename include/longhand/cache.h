@@ -23,8 +23,8 @@ typedef struct lhk_cache_config {
     uint32_t struct_size;
     uint32_t layer_count;
     const lhk_cache_layer *layers;  ///< [layer_count]
-    int64_t capacity;               ///< most tokens of the sequence
-    int64_t max_rows;               ///< most tokens of one append or attend
+    int64_t capacity;               ///< most tokens of the sequence; at most 2^31 - 1
+    int64_t max_rows;               ///< most tokens of one append or attend; above `capacity` it counts as that
     const char *store;              ///< e.g. `bf16`
     const char *prefill;            ///< selector for calls of two or more query rows, e.g. `all`
     const char *decode;             ///< selector for calls of one query row
@@ -74,12 +74,12 @@ LHK_API int64_t lhk_cache_capacity(const lhk_cache *cache);
 LHK_API lhk_status lhk_cache_get_binding(const lhk_cache *cache, uint32_t index, lhk_cache_binding *out);
 
 /// Appends n rows k, v [n][kv_heads][head_dim] (F32, BF16 or F16; keys before positions) to `layer`.
-/// n = 0 does nothing; LHK_ERROR_CAPACITY leaves the layer unchanged.
+/// n = 0 does nothing; an error (LHK_ERROR_CAPACITY: more than fits, or than `max_rows`) leaves the layer unchanged.
 LHK_API lhk_status lhk_cache_append(lhk_cache *cache, uint32_t layer, const lhk_tensor *k, const lhk_tensor *v,
                                     lhk_error *LHK_NULLABLE error);
 
 /// Attention of the last n = q->shape[0] tokens of `layer` over all it holds. q [n][query_heads][head_dim_k] before
-/// positions, out [n][query_heads][head_dim_v], lse F32 [n][query_heads] or null.
+/// positions (F32, BF16 or F16), out F32 [n][query_heads][head_dim_v], lse F32 [n][query_heads] or null.
 LHK_API lhk_status lhk_cache_attend(lhk_cache *cache, uint32_t layer, const lhk_tensor *q, const lhk_tensor *out,
                                     const lhk_tensor *LHK_NULLABLE lse, lhk_error *LHK_NULLABLE error);
 
@@ -94,7 +94,8 @@ LHK_API lhk_status lhk_cache_fork(const lhk_cache *cache, lhk_cache *LHK_NULLABL
 LHK_API lhk_status lhk_cache_save(const lhk_cache *cache, const char *path, lhk_error *LHK_NULLABLE error);
 
 /// Replaces the content by a file's. Header, shapes, methods and checksums are validated whole before anything
-/// changes; on failure the cache is as it was. `capacity` and `max_rows` of the writer need not match.
+/// changes; on failure the cache is as it was. `capacity`, `max_rows`, attention and selectors without a state of their
+/// own need not match those of the writer. Needs memory for both contents while it runs.
 LHK_API lhk_status lhk_cache_load(lhk_cache *cache, const char *path, lhk_error *LHK_NULLABLE error);
 
 LHK_API void lhk_cache_get_stats(const lhk_cache *cache, lhk_cache_stats *out);

@@ -39,9 +39,9 @@ typedef struct lhk_variant {
     uint32_t exactness;     ///< LHK_EXACT, ...
     lhk_isa isa_required;   ///< every bit must be offered by the host
     uint64_t query_dtypes;  ///< LHK_DTYPE_BIT masks; 0: does not look at them
-    uint64_t kv_dtypes;
+    uint64_t kv_dtypes;  ///< of the panels read; for a store, of those it offers (no condition)
     uint64_t output_dtypes;
-    uint32_t head_dim_min, head_dim_max, head_dim_multiple;  ///< of head_dim_k and head_dim_v
+    uint32_t head_dim_min, head_dim_max, head_dim_multiple;  ///< of head_dim_k and head_dim_v; 0: no such limit
     uint32_t reserved;
     const char *id;  ///< `longhand.<method>.<dtypes>.<isa>/<revision>`; the revision changes when results may
     const char *summary;
@@ -115,9 +115,9 @@ typedef struct lhk_entry {
     const lhk_plugin *plugin;
 } lhk_entry;
 
-/// Defines the entry of a plugin; the whole of an `entry.c`.
+/// Defines the entry of a plugin from its `lhk_plugin` object; the whole of an `entry.c`.
 #define LHK_DEFINE_PLUGIN_ENTRY(plugin_object)                                                        \
-    extern LHK_API const lhk_entry lhk_plugin_entry;                                                  \
+    extern LHK_EXPORT const lhk_entry lhk_plugin_entry;                                               \
     const lhk_entry lhk_plugin_entry = {LHK_ENTRY_MAGIC, LHK_ABI_MAJOR, LHK_ABI_MINOR, sizeof(lhk_entry), \
                                         &(plugin_object)}
 

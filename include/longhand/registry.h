@@ -34,8 +34,9 @@ LHK_API lhk_status lhk_registry_create(lhk_registry *LHK_NULLABLE *LHK_NONNULL o
 LHK_API void lhk_registry_destroy(lhk_registry *LHK_NULLABLE registry);
 
 /// Registers a linked plugin object. Checks struct sizes, ids, names, roles and required functions before anything is
-/// added; all its methods are added or none. A role and name already taken is an error (LHK_ERROR_ARGUMENT), except that
-/// the same plugin id and version registered again is ignored, so that a plugin both linked and found is no clash.
+/// added; all its methods are added or none. A role and name already taken, or another version of a plugin already there,
+/// is an error (LHK_ERROR_ARGUMENT); the same plugin id and version registered again is ignored, so that a plugin both
+/// linked and found is no clash. `origin` is copied.
 LHK_API lhk_status lhk_registry_register(lhk_registry *registry, const lhk_plugin *plugin, const char *origin,
                                          lhk_error *LHK_NULLABLE error);
 
@@ -48,7 +49,7 @@ LHK_API lhk_status lhk_registry_load(lhk_registry *registry, const char *path, l
 /// (`lib/longhand/plugins` beside the executable's `bin`, and the folder configured at build time). Never the current
 /// directory: empty and relative entries are rejected with a reason. In each folder files are taken in byte order
 /// of their names; the first plugin of an id wins. What does not load is kept as a rejection and is no error; an
-/// entry of `search_path` that is not a readable folder is.
+/// entry of `search_path` that is not the absolute path of a readable folder is (the others are searched all the same).
 LHK_API lhk_status lhk_registry_discover(lhk_registry *registry, const char *LHK_NULLABLE search_path,
                                          lhk_error *LHK_NULLABLE error);
 
@@ -64,7 +65,8 @@ LHK_API lhk_status lhk_registry_find(const lhk_registry *registry, const char *r
 
 /// Chooses the variant of `method` for `problem`: among those whose required ISA, element types and head dimensions fit
 /// and that support it, the one of least estimated time within the lowest exactness class present. When none fits, the
-/// error is LHK_ERROR_UNSUPPORTED with the reason of the variant that came closest.
+/// error is LHK_ERROR_UNSUPPORTED (LHK_ERROR_ARGUMENT for an impossible problem or option) with the reason of the variant
+/// that came closest.
 LHK_API lhk_status lhk_method_resolve(const lhk_method *method, const lhk_problem *problem, const lhk_host *host,
                                       const lhk_variant *LHK_NULLABLE *LHK_NONNULL out, lhk_error *LHK_NULLABLE error);
 

@@ -1,1 +1,4 @@
-#include <longhand/longhand.h>
+// SPDX-License-Identifier: Apache-2.0
+#include <longhand/window.h>
+
+LHK_DEFINE_PLUGIN_ENTRY(lhk_window_plugin_object);

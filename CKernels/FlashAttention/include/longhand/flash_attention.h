@@ -11,9 +11,12 @@
 LHK_BEGIN_DECLS
 LHK_ASSUME_NONNULL_BEGIN
 
+/// The family's plugin object (attention `flash`), for `lhk_registry_register`. Static storage.
+LHK_API const lhk_plugin *lhk_flash_attention_plugin(void);
+
 #define LHK_FLASH_PATH_AUTO 0u       ///< the cheaper one by estimated cost
 #define LHK_FLASH_PATH_BLOCKWISE 1u  ///< blocks of keys with the online softmax
-#define LHK_FLASH_PATH_DIRECT 2u     ///< all scores of a row first, then one softmax; at most 8192 keys
+#define LHK_FLASH_PATH_DIRECT 2u     ///< all scores of a row first, then one softmax; at most 2048 keys, no selection
 
 /// Operands of a direct call. One sequence, or a packed batch without padding when `sequences` > 0.
 typedef struct lhk_flash_args {

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Life cycle of dense stores: sizes, creation, truncation, forks, saved bytes.
+#include "lhk_dense_store.h"
+
+static void layout(const lhk_problem *problem, lhk_dtype dtype, lhk_panels *panels) {
+    memset(panels, 0, sizeof *panels);
+    lhk_panel_layout(panels, dtype, problem->head_dim_k, problem->head_dim_v, LHK_BLOCK_TOKENS);
+    panels->head_stride = lhk_panel_block_bytes(panels);
+    panels->block_stride = panels->head_stride * problem->kv_heads;
+}
+
+static lhk_dtype variant_dtype(const lhk_variant *self) { return *(const lhk_dtype *)self->data; }
+
+static lhk_status supports(const lhk_variant *self, const lhk_problem *problem, lhk_isa isa, lhk_error *error) {
+    (void)isa;
+    if (problem->kv_heads == 0 || problem->head_dim_k == 0 || problem->head_dim_v == 0)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "store: heads and head dimensions must not be 0");
+    if (problem->head_dim_k > self->head_dim_max || problem->head_dim_v > self->head_dim_max)
+        return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 1, "store: head dimension %u/%u is over %u", problem->head_dim_k,
+                        problem->head_dim_v, self->head_dim_max);
+    if (problem->keys < 0 || problem->keys > INT32_MAX)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "store: capacity %lld is not within 0 and %d tokens",
+                        (long long)problem->keys, INT32_MAX);
+    return lhk_options_known(problem, "dense store", NULL, 0, error);
+}
+
+static lhk_status cost(const lhk_variant *self, const lhk_problem *problem, lhk_cost *out) {
+    out->bytes = (double)problem->keys * problem->kv_heads * (problem->head_dim_k + problem->head_dim_v) *
+                 (double)lhk_dtype_size(variant_dtype(self));
+    out->time = out->bytes / 10;
+    return LHK_OK;
+}
+
+static lhk_status sizes(const lhk_variant *self, const lhk_problem *problem, uint32_t workers, lhk_sizes *out,
+                        lhk_error *error) {
+    (void)workers;
+    lhk_panels panels;
+    layout(problem, variant_dtype(self), &panels);
+    uint64_t blocks = (uint64_t)lhk_round_up(problem->keys, LHK_BLOCK_TOKENS) / LHK_BLOCK_TOKENS, bytes;
+    if (!lhk_multiply(blocks, panels.block_stride, &bytes) || bytes > INT64_MAX / 2)
+        return lhk_fail(error, LHK_ERROR_OVERFLOW, 1, "store: capacity of %lld tokens overflows", (long long)problem->keys);
+    out->state_bytes = LHK_DENSE_HEADER + bytes;
+    out->workspace_bytes = 0;
+    return LHK_OK;
+}
+
+static lhk_status create(const lhk_variant *self, const lhk_problem *problem, lhk_instance *store, uint64_t bytes,
+                         lhk_error *error) {
+    lhk_sizes need = {.struct_size = sizeof need};
+    lhk_status status = sizes(self, problem, 1, &need, error);
+    if (status) return status;
+    if (bytes < need.state_bytes)
+        return lhk_fail(error, LHK_ERROR_CAPACITY, 3, "store: state of %llu bytes given, %llu needed",
+                        (unsigned long long)bytes, (unsigned long long)need.state_bytes);
+    lhk_dense_state *state = (lhk_dense_state *)store;
+    state->variant = self;
+    state->kv_heads = problem->kv_heads;
+    state->dim_k = problem->head_dim_k;
+    state->dim_v = problem->head_dim_v;
+    state->capacity = problem->keys;
+    return LHK_OK;
+}
+
+void lhk_dense_panels(const lhk_instance *store, lhk_panels *out) {
+    const lhk_dense_state *state = lhk_dense(store);
+    lhk_problem problem = {.kv_heads = state->kv_heads, .head_dim_k = state->dim_k, .head_dim_v = state->dim_v};
+    uint32_t struct_size = out->struct_size;
+    layout(&problem, variant_dtype(state->variant), out);
+    out->struct_size = struct_size;
+    out->base = (const uint8_t *)state + LHK_DENSE_HEADER;
+    out->values_nonfinite = atomic_load_explicit(&state->values_nonfinite, memory_order_relaxed);
+}
+
+/// Clears what follows `length` in its group of value tokens (see lhk_panels).
+static void clear_group(lhk_instance *store, int64_t length) {
+    lhk_panels p;
+    lhk_dense_panels(store, &p);
+    if (length % p.group == 0) return;
+    for (uint32_t h = 0; h < lhk_dense(store)->kv_heads; h++)
+        lhk_panel_pack_values(&p, lhk_dense_block(&p, length / p.block_tokens, h), length % p.block_tokens, 0, NULL, 0,
+                              p.dtype, 0);
+}
+
+static lhk_status truncate_tokens(lhk_instance *store, int64_t tokens, lhk_error *error) {
+    lhk_dense_state *state = (lhk_dense_state *)store;
+    if (tokens < 0 || tokens > state->length)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "store: cannot truncate %lld tokens to %lld",
+                        (long long)state->length, (long long)tokens);
+    state->length = tokens;
+    clear_group(store, tokens);
+    if (tokens == 0) atomic_store(&state->values_nonfinite, 0);
+    return LHK_OK;
+}
+
+/// Bytes of the blocks that hold `length` tokens.
+static uint64_t used_bytes(const lhk_instance *store) {
+    lhk_panels p;
+    lhk_dense_panels(store, &p);
+    return (uint64_t)lhk_round_up(lhk_dense(store)->length, p.block_tokens) / p.block_tokens * p.block_stride;
+}
+
+static lhk_status fork_state(const lhk_instance *source, lhk_instance *destination, lhk_error *error) {
+    const lhk_dense_state *from = lhk_dense(source);
+    lhk_dense_state *to = (lhk_dense_state *)destination;
+    if (to->variant != from->variant || to->kv_heads != from->kv_heads || to->dim_k != from->dim_k ||
+        to->dim_v != from->dim_v || to->capacity < from->length)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "store: fork between stores of different shapes");
+    memcpy((uint8_t *)to + LHK_DENSE_HEADER, (const uint8_t *)from + LHK_DENSE_HEADER, used_bytes(source));
+    to->length = from->length;
+    atomic_store(&to->values_nonfinite, atomic_load(&from->values_nonfinite));
+    return LHK_OK;
+}
+
+/// Saved form: this header, then the blocks in use as they are in memory.
+typedef struct saved_header {
+    uint32_t version, dtype, kv_heads, dim_k, dim_v, block_tokens, values_nonfinite, reserved;
+    int64_t length;
+} saved_header;
+
+static uint64_t save_size(const lhk_instance *store) { return sizeof(saved_header) + used_bytes(store); }
+
+static void save(const lhk_instance *store, uint8_t *out) {
+    const lhk_dense_state *s = lhk_dense(store);
+    saved_header header = {.version = 1, .dtype = variant_dtype(s->variant), .kv_heads = s->kv_heads, .dim_k = s->dim_k,
+                           .dim_v = s->dim_v, .block_tokens = LHK_BLOCK_TOKENS,
+                           .values_nonfinite = atomic_load(&s->values_nonfinite), .length = s->length};
+    memcpy(out, &header, sizeof header);
+    memcpy(out + sizeof header, (const uint8_t *)s + LHK_DENSE_HEADER, used_bytes(store));
+}
+
+static lhk_status load(lhk_instance *store, const uint8_t *bytes, uint64_t count, lhk_error *error) {
+    lhk_dense_state *s = (lhk_dense_state *)store;
+    saved_header h;
+    if (count < sizeof h) return lhk_fail(error, LHK_ERROR_CORRUPT, 1, "store: saved state is cut off");
+    memcpy(&h, bytes, sizeof h);
+    if (h.version != 1) return lhk_fail(error, LHK_ERROR_CORRUPT, 1, "store: saved state has version %u, not 1", h.version);
+    if (h.dtype != variant_dtype(s->variant) || h.kv_heads != s->kv_heads || h.dim_k != s->dim_k || h.dim_v != s->dim_v ||
+        h.block_tokens != LHK_BLOCK_TOKENS)
+        return lhk_fail(error, LHK_ERROR_CORRUPT, 1, "store: saved state is of another shape or element type");
+    if (h.length < 0 || h.length > s->capacity)
+        return lhk_fail(error, LHK_ERROR_CAPACITY, 1, "store: saved state holds %lld tokens, capacity is %lld",
+                        (long long)h.length, (long long)s->capacity);
+    lhk_panels p;
+    lhk_dense_panels(store, &p);
+    uint64_t used = (uint64_t)lhk_round_up(h.length, p.block_tokens) / p.block_tokens * p.block_stride;
+    if (count != sizeof h + used)
+        return lhk_fail(error, LHK_ERROR_CORRUPT, 1, "store: saved state has %llu bytes, %llu expected",
+                        (unsigned long long)count, (unsigned long long)(sizeof h + used));
+    memcpy((uint8_t *)s + LHK_DENSE_HEADER, bytes + sizeof h, used);
+    s->length = h.length;
+    atomic_store(&s->values_nonfinite, h.values_nonfinite != 0);
+    return LHK_OK;
+}
+
+const lhk_life_ops lhk_dense_life_ops = {
+    .struct_size = sizeof(lhk_life_ops), .supports = supports, .cost = cost, .sizes = sizes, .create = create,
+    .truncate = truncate_tokens, .fork = fork_state, .save_size = save_size, .save = save, .load = load};

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lhk_flash_piece.h"
+
+static bool nonfinite_row(const void *row, lhk_dtype dtype, int64_t dim) {
+    uint32_t found = 0;
+    for (int64_t c = 0; c < dim; c++) found |= !isfinite(lhk_load_element(row, dtype, c));
+    return found;
+}
+
+/// The scratch block for the next packed piece; in the direct path all pieces of a task stay packed.
+static uint8_t *next_block(lhk_flash_walk *walk) {
+    const lhk_flash_plan *plan = walk->plan;
+    uint64_t bytes = lhk_panel_block_bytes(&plan->source.panels);
+    uint8_t *block = walk->scratch->blocks + (uint64_t)walk->scratch_block * bytes;
+    if (plan->direct) walk->scratch_block++;
+    const lhk_panels *p = &plan->source.panels;
+    bool padded = plan->call->dim_k != p->padded_dim_k || plan->call->dim_v != p->padded_dim_v;
+    if (padded) memset(block, 0, bytes);
+    return block;
+}
+
+/// Packs `count` row-major keys, given by `begin` or `index`, as columns [0, count).
+static void pack_rows(lhk_flash_walk *walk, lhk_flash_piece *piece, int64_t begin, int64_t count) {
+    const lhk_flash_plan *plan = walk->plan;
+    const lhk_panels *p = &plan->source.panels;
+    const lhk_tensor *k = &plan->call->args.k, *v = &plan->call->args.v;
+    int64_t head = lhk_flash_kv_head(plan, walk->task), first = walk->task->sequence.first_key;
+    int64_t size = (int64_t)lhk_dtype_size(k->dtype), dim_k = plan->call->dim_k, dim_v = plan->call->dim_v;
+    uint8_t *block = next_block(walk);
+    if (piece->index) {
+        for (int64_t x = 0; x < count; x++) {
+            int64_t row = first + piece->index[x];
+            lhk_panel_pack_keys(p, block, x, 1, lhk_row(k, row, head), 0, k->dtype, dim_k);
+            lhk_panel_pack_values(p, block, x, 1, lhk_row(v, row, head), 0, v->dtype, dim_v);
+            piece->may_hold_nonfinite |= nonfinite_row(lhk_row(v, row, head), v->dtype, dim_v);
+        }
+    } else {
+        lhk_panel_pack_keys(p, block, 0, count, lhk_row(k, first + begin, head), k->stride[0] * size, k->dtype, dim_k);
+        lhk_panel_pack_values(p, block, 0, count, lhk_row(v, first + begin, head), v->stride[0] * size, v->dtype, dim_v);
+        for (int64_t x = 0; x < count && !piece->may_hold_nonfinite; x++)
+            piece->may_hold_nonfinite = nonfinite_row(lhk_row(v, first + begin + x, head), v->dtype, dim_v);
+    }
+    piece->keys = block;
+    piece->values = block + p->value_offset;
+}
+
+/// Start of the store's block that holds key `key`.
+static const uint8_t *panel_block(const lhk_flash_walk *walk, int64_t key) {
+    const lhk_panels *p = &walk->plan->source.panels;
+    uint64_t head = (uint64_t)lhk_flash_kv_head(walk->plan, walk->task);
+    return p->base + (uint64_t)(key / p->block_tokens) * p->block_stride + head * p->head_stride;
+}
+
+/// Copies the columns of gathered tokens out of the store's panels into a scratch block.
+static void gather_panels(lhk_flash_walk *walk, lhk_flash_piece *piece, int64_t count) {
+    const lhk_panels *p = &walk->plan->source.panels;
+    int64_t g = p->group, size = (int64_t)lhk_dtype_size(p->dtype), unit = g * size;
+    uint8_t *block = next_block(walk), *values = block + p->value_offset;
+    for (int64_t x = 0; x < count; x++) {
+        int64_t t = piece->index[x] % p->block_tokens;
+        const uint8_t *from = panel_block(walk, piece->index[x]);
+        const uint8_t *key = from + lhk_panel_key_index(p, t, 0) * size;
+        uint8_t *out = block + lhk_panel_key_index(p, x, 0) * size;
+        for (int64_t c = 0; c < p->padded_dim_k; c += g) memcpy(out + c * 16 * size, key + c * 16 * size, (size_t)unit);
+        const uint8_t *value = from + p->value_offset + lhk_panel_value_index(p, t, 0) * size;
+        out = values + lhk_panel_value_index(p, x, 0) * size;
+        for (int64_t c = 0; c < p->padded_dim_v; c++) memcpy(out + c * unit, value + c * unit, (size_t)size);
+    }
+    for (int64_t x = count; x % g; x++)
+        for (int64_t c = 0; c < p->padded_dim_v; c++)
+            memset(values + lhk_panel_value_index(p, x, c) * size, 0, (size_t)size);
+    piece->keys = block;
+    piece->values = values;
+    piece->may_hold_nonfinite = p->values_nonfinite != 0;
+}
+
+/// Visits keys [begin, end) piece by piece. Pieces end at multiples of 256 keys and at the store's own blocks.
+static void visit_keys(lhk_flash_walk *walk, int64_t begin, int64_t end) {
+    const lhk_flash_plan *plan = walk->plan;
+    const lhk_panels *p = &plan->source.panels;
+    while (begin < end) {
+        int64_t block = begin / p->block_tokens * p->block_tokens;
+        int64_t base = block + (begin - block) / LHK_BLOCK_TOKENS * LHK_BLOCK_TOKENS;
+        int64_t stop = lhk_min(end, lhk_min(block + p->block_tokens, base + LHK_BLOCK_TOKENS));
+        lhk_flash_piece piece = {.base = base, .begin = (int32_t)(begin - base), .end = (int32_t)(stop - base)};
+        if (plan->source.kind == LHK_FLASH_PANELS) {
+            int64_t size = (int64_t)lhk_dtype_size(p->dtype);
+            const uint8_t *at = panel_block(walk, base);
+            piece.keys = at + lhk_panel_key_index(p, base - block, 0) * size;
+            piece.values = at + p->value_offset + lhk_panel_value_index(p, base - block, 0) * size;
+            piece.may_hold_nonfinite = p->values_nonfinite != 0;
+        } else if (plan->source.kind == LHK_FLASH_ROWS) {
+            piece.base = begin;
+            piece.begin = 0;
+            piece.end = (int32_t)(stop - begin);
+            pack_rows(walk, &piece, begin, stop - begin);
+        }
+        walk->visit(walk->context, &piece);
+        begin = stop;
+    }
+}
+
+/// Visits what is visible of a selected run.
+static void visit_run(lhk_flash_walk *walk, int64_t begin, int64_t end) {
+    if (walk->task->split == 0) visit_keys(walk, begin, lhk_min(end, walk->sink_end));
+    visit_keys(walk, lhk_max(begin, walk->split_low), lhk_min(end, walk->split_high));
+}
+
+/// Visits the visible ones of the listed tokens, gathered 256 at a time.
+static void visit_tokens(lhk_flash_walk *walk, const lhk_selection *s, int64_t first, int64_t last) {
+    int32_t *index = walk->scratch->index;
+    float *weights = walk->scratch->weights;
+    while (first < last) {
+        int64_t count = 0;
+        for (; first < last && count < LHK_BLOCK_TOKENS; first++) {
+            int64_t token = s->tokens[first];
+            if (token >= walk->high || (token < walk->low && token >= walk->sink_end)) continue;
+            index[count] = (int32_t)token;
+            weights[count++] = s->log_weights ? s->log_weights[first] : 0;
+        }
+        if (count == 0) return;
+        lhk_flash_piece piece = {.end = (int32_t)count, .index = index, .log_weights = s->log_weights ? weights : NULL};
+        if (walk->plan->source.kind == LHK_FLASH_PANELS) gather_panels(walk, &piece, count);
+        if (walk->plan->source.kind == LHK_FLASH_ROWS) pack_rows(walk, &piece, 0, count);
+        walk->visit(walk->context, &piece);
+    }
+}
+
+static void visit_selection(lhk_flash_walk *walk, const lhk_selection *s) {
+    const lhk_flash_task *t = walk->task;
+    const lhk_flash_plan *plan = walk->plan;
+    if (s->kind == LHK_SELECTION_ALL) {
+        visit_run(walk, 0, walk->high);
+    } else if (s->kind == LHK_SELECTION_BLOCKS) {
+        int64_t tiles = (t->sequence.rows + s->tile_rows - 1) / s->tile_rows;
+        int64_t list = t->head * tiles + t->first / s->tile_rows;
+        for (int64_t e = s->list_offsets[list]; e < s->list_offsets[list + 1]; e++)
+            visit_run(walk, s->runs[e].begin, s->runs[e].end);
+    } else {
+        bool per_kv_head = s->list_count == plan->call->kv_heads;
+        int64_t list = per_kv_head ? lhk_flash_kv_head(plan, t) : t->head;
+        visit_tokens(walk, s, s->list_offsets[list], s->list_offsets[list + 1]);
+    }
+}
+
+void lhk_flash_walk_pieces(lhk_flash_walk *walk) {
+    const lhk_flash_task *t = walk->task;
+    walk->split_low = walk->low;
+    walk->split_high = walk->high;
+    if (t->splits > 1) {  // whole blocks, so that no block is visited twice
+        int64_t first = walk->low / LHK_BLOCK_TOKENS, blocks = (walk->high + LHK_BLOCK_TOKENS - 1) / LHK_BLOCK_TOKENS - first;
+        int64_t share = (lhk_max(blocks, 0) + t->splits - 1) / t->splits;
+        walk->split_low = lhk_max(walk->low, (first + t->split * share) * LHK_BLOCK_TOKENS);
+        walk->split_high = lhk_min(walk->high, (first + (t->split + 1) * share) * LHK_BLOCK_TOKENS);
+    }
+    const lhk_selection *s = walk->plan->call->args.selection;
+    if (!s) visit_run(walk, 0, walk->high);
+    while (s) {
+        lhk_selection one = lhk_flash_get_selection(s);
+        visit_selection(walk, &one);
+        s = one.next;
+    }
+}

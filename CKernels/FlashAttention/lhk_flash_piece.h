@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+/// A piece: up to 256 keys whose panels a strip can read, and the walk that yields the pieces of a task.
+#ifndef LHK_FLASH_PIECE_H
+#define LHK_FLASH_PIECE_H
+
+#include "lhk_flash_plan.h"
+
+typedef struct lhk_flash_piece {
+    int64_t base;         ///< key of column 0, unless index is set
+    int32_t begin, end;   ///< columns
+    const int32_t *index;  ///< gathered: key of each column
+    const float *log_weights;
+    const uint8_t *keys;   ///< panels; null for stores that score their own tiles
+    const uint8_t *values;
+    bool may_hold_nonfinite;  ///< values may hold infinities or NaN: masked ones must stay out of products
+} lhk_flash_piece;
+
+typedef struct lhk_flash_walk {
+    const lhk_flash_plan *plan;
+    const lhk_flash_task *task;
+    const lhk_flash_scratch *scratch;
+    int64_t low, high;   ///< keys visible to some row of the tile beyond the sinks: [low, high)
+    int64_t sink_end;    ///< and [0, sink_end), sink_end <= low
+    int64_t split_low, split_high;  ///< this task's share of [low, high); split 0 also takes the sinks
+    int32_t scratch_block;          ///< block of scratch that the next packed piece goes to
+    void (*visit)(void *context, const lhk_flash_piece *piece);
+    void *context;
+} lhk_flash_walk;
+
+/// Visits, in ascending order per selection of the chain, all pieces that hold keys selected and visible to the tile.
+/// Packed pieces live in scratch until the same scratch block is used again.
+void lhk_flash_walk_pieces(lhk_flash_walk *walk);
+
+#endif

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lhk_flash_plan.h"
+
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+static int64_t gcd(int64_t a, int64_t b) {
+    while (b) {
+        int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/// Rows that every list of the chain's block selections covers whole (0: no block selection), and whether heads of a
+/// group may share a task.
+static void read_selection(lhk_flash_plan *plan) {
+    const lhk_flash_call *call = plan->call;
+    plan->packed = true;
+    plan->list_rows = 0;
+    for (const lhk_selection *s = call->args.selection; s;) {
+        lhk_selection one = lhk_flash_get_selection(s);
+        if (one.kind == LHK_SELECTION_BLOCKS) plan->list_rows = gcd(one.tile_rows, plan->list_rows);
+        bool per_kv_head = one.kind == LHK_SELECTION_TOKENS && one.list_count == call->kv_heads;
+        if (one.kind != LHK_SELECTION_ALL && !per_kv_head) plan->packed = false;
+        s = one.next;
+    }
+    if (call->group == 1) plan->packed = true;
+    plan->group = plan->packed ? call->group : 1;
+    plan->heads = plan->packed ? call->kv_heads : call->query_heads;
+}
+
+/// Tiles of a sequence of `rows` query rows.
+static int64_t tile_count(const lhk_flash_plan *plan, int64_t rows) {
+    int64_t list = plan->list_rows * plan->group;
+    if (list == 0) return ceil_div(rows * plan->group, plan->tile_rows);
+    int64_t last = rows * plan->group % list;
+    return rows * plan->group / list * ceil_div(list, plan->tile_rows) + ceil_div(last, plan->tile_rows);
+}
+
+/// Splits of the keys of one sequence when the whole call has `tiles` tiles. With a selection or few keys: 1.
+static int64_t split_count(const lhk_flash_plan *plan, const lhk_flash_sequence *q, int64_t tiles) {
+    const lhk_flash_call *call = plan->call;
+    if (call->args.selection || plan->direct || tiles >= LHK_FLASH_TARGET_TASKS || tiles == 0) return 1;
+    int64_t reach = lhk_min(call->left, q->keys) + lhk_min(call->right, q->keys) + q->rows;
+    int64_t keys = lhk_min(q->keys, reach + lhk_min(call->sink_tokens, q->keys));
+    return lhk_max(1, lhk_min(ceil_div(LHK_FLASH_TARGET_TASKS, tiles), keys / LHK_FLASH_SPLIT_KEYS));
+}
+
+static void carve_worker(const lhk_flash_plan *plan, lhk_carver *c, lhk_flash_scratch *w) {
+    uint64_t rows = (uint64_t)plan->tile_rows;
+    w->q = lhk_carve(c, rows * (uint64_t)plan->ldq, 4);
+    w->o = lhk_carve(c, rows * plan->source.panels.padded_dim_v, 4);
+    w->m = lhk_carve(c, rows, 4);
+    w->l = lhk_carve(c, rows, 4);
+    w->s = lhk_carve(c, (uint64_t)(plan->kernel->strip_rows * plan->lds), 4);
+    w->spans = lhk_carve(c, rows, sizeof(lhk_flash_span));
+    w->positions = lhk_carve(c, rows, 8);
+    w->blocks = lhk_carve(c, (uint64_t)plan->scratch_blocks, lhk_panel_block_bytes(&plan->source.panels));
+    w->index = lhk_carve(c, LHK_BLOCK_TOKENS, 4);
+    w->weights = lhk_carve(c, LHK_BLOCK_TOKENS, 4);
+    w->counts = lhk_carve(c, 2, 8);
+}
+
+/// Sets what depends on shapes alone.
+static void set_shape(lhk_flash_plan *plan) {
+    const lhk_panels *p = &plan->source.panels;
+    plan->tile_rows = (int64_t)plan->kernel->strip_rows * LHK_FLASH_STRIPS;
+    plan->ldq = plan->kernel->query_dtype == LHK_DTYPE_BF16 ? p->padded_dim_k / 2 : p->padded_dim_k;
+    plan->lds = plan->direct ? LHK_FLASH_DIRECT_KEYS + LHK_FLASH_DIRECT_PIECES * 32 : LHK_BLOCK_TOKENS + 16;
+}
+
+static uint64_t worker_size(const lhk_flash_plan *plan, bool *overflow) {
+    lhk_carver carver = {0};
+    lhk_flash_scratch unused;
+    carve_worker(plan, &carver, &unused);
+    *overflow |= carver.overflow;
+    return carver.used;
+}
+
+bool lhk_flash_plan_make(lhk_flash_plan *plan, uint32_t workers, uint8_t *base, uint64_t *bytes) {
+    const lhk_flash_call *call = plan->call;
+    set_shape(plan);
+    read_selection(plan);
+    bool needs_scratch = plan->source.kind == LHK_FLASH_ROWS || call->args.selection;
+    plan->scratch_blocks = !needs_scratch ? 0 : plan->direct ? LHK_FLASH_DIRECT_PIECES : 1;
+    int64_t tiles = 0, most_rows = 0;
+    for (int64_t b = 0; b < call->sequences; b++) {
+        lhk_flash_sequence q = lhk_flash_get_sequence(call, b);
+        tiles += tile_count(plan, q.rows) * plan->heads;
+        most_rows = lhk_max(most_rows, q.rows * plan->group);
+    }
+    plan->tile_rows = lhk_max(1, lhk_min(plan->tile_rows, most_rows));
+    lhk_carver carver = {.base = base};
+    plan->first_task = lhk_carve(&carver, (uint64_t)call->sequences + 1, 8);
+    plan->splits = lhk_carve(&carver, (uint64_t)call->sequences, 8);
+    plan->tasks = 0;
+    plan->any_split = false;
+    for (int64_t b = 0; b < call->sequences; b++) {
+        lhk_flash_sequence q = lhk_flash_get_sequence(call, b);
+        int64_t splits = split_count(plan, &q, tiles);
+        if (base) {
+            plan->first_task[b] = plan->tasks;
+            plan->splits[b] = splits;
+        }
+        plan->any_split |= splits > 1;
+        plan->tasks += tile_count(plan, q.rows) * plan->heads * splits;
+    }
+    if (base) plan->first_task[call->sequences] = plan->tasks;
+    bool overflow = false;
+    plan->worker_bytes = worker_size(plan, &overflow);
+    plan->workers = lhk_carve(&carver, workers, plan->worker_bytes);
+    uint64_t partial_rows = plan->any_split ? (uint64_t)(plan->tasks * plan->tile_rows) : 0;
+    plan->partials = lhk_carve(&carver, partial_rows, 4 * (plan->source.panels.padded_dim_v + 2));
+    *bytes = carver.used;
+    return !overflow && !carver.overflow;
+}
+
+bool lhk_flash_plan_bound(lhk_flash_plan *plan, int64_t rows, uint32_t workers, uint64_t *bytes) {
+    plan->direct = plan->source.kind != LHK_FLASH_TILES;
+    set_shape(plan);
+    plan->scratch_blocks = 1;
+    int64_t most_rows = rows > plan->tile_rows ? plan->tile_rows : rows * plan->call->group;
+    plan->tile_rows = lhk_max(1, lhk_min(plan->tile_rows, most_rows));
+    bool overflow = false;
+    lhk_carver carver = {0};
+    lhk_carve(&carver, 2, 8);
+    lhk_carve(&carver, 1, 8);
+    lhk_carve(&carver, workers, worker_size(plan, &overflow));
+    uint64_t split_tasks = 2 * LHK_FLASH_TARGET_TASKS;  // fewer than TARGET tiles, each in ceil(TARGET / tiles) splits
+    lhk_carve(&carver, split_tasks * (uint64_t)plan->tile_rows, 4 * (plan->source.panels.padded_dim_v + 2));
+    *bytes = carver.used;
+    return !overflow && !carver.overflow;
+}
+
+lhk_flash_scratch lhk_flash_plan_scratch(const lhk_flash_plan *plan, uint32_t worker) {
+    lhk_carver carver = {.base = plan->workers + worker * plan->worker_bytes};
+    lhk_flash_scratch scratch;
+    carve_worker(plan, &carver, &scratch);
+    return scratch;
+}
+
+lhk_flash_task lhk_flash_plan_task(const lhk_flash_plan *plan, int64_t number) {
+    int64_t low = 0, high = plan->call->sequences;
+    while (high - low > 1) {
+        int64_t middle = (low + high) / 2;
+        if (plan->first_task[middle] <= number) low = middle;
+        else high = middle;
+    }
+    // Empty sequences share their first task with the next one; the search ends at the last, which owns it.
+    lhk_flash_task t = {.number = number, .sequence = lhk_flash_get_sequence(plan->call, low), .splits = plan->splits[low]};
+    int64_t local = number - plan->first_task[low], tiles = tile_count(plan, t.sequence.rows);
+    t.split = local % t.splits;
+    t.head = local / t.splits % plan->heads;
+    int64_t tile = tiles - 1 - local / t.splits / plan->heads;  // under a causal mask the last tiles are the longest
+    int64_t list = plan->list_rows * plan->group, total = t.sequence.rows * plan->group;
+    if (list == 0) {
+        t.first = tile * plan->tile_rows;
+        t.rows = lhk_min(plan->tile_rows, total - t.first);
+    } else {
+        int64_t pieces = ceil_div(list, plan->tile_rows);
+        t.first = tile / pieces * list + tile % pieces * plan->tile_rows;
+        t.rows = lhk_min(lhk_min(plan->tile_rows, tile / pieces * list + list - t.first), total - t.first);
+    }
+    return t;
+}
+
+typedef struct run_context {
+    const lhk_flash_plan *plan;
+    bool merging;
+} run_context;
+
+static void run_one(void *context, int64_t number, uint32_t worker) {
+    const run_context *run = context;
+    lhk_flash_task task = lhk_flash_plan_task(run->plan, number);
+    lhk_flash_scratch scratch = lhk_flash_plan_scratch(run->plan, worker);
+    if (!run->merging)
+        lhk_flash_run_task(run->plan, &task, &scratch);
+    else if (task.splits > 1 && task.split == 0)
+        lhk_flash_merge_splits(run->plan, &task, &scratch);
+}
+
+void lhk_flash_run(const lhk_flash_plan *plan, const lhk_host *host, lhk_attention_stats *stats) {
+    for (uint32_t w = 0; w < host->workers; w++) {
+        uint64_t *counts = lhk_flash_plan_scratch(plan, w).counts;
+        counts[0] = counts[1] = 0;
+    }
+    run_context run = {plan, false};
+    lhk_parallel_for(host, plan->tasks, run_one, &run);
+    if (plan->any_split) {
+        run.merging = true;
+        lhk_parallel_for(host, plan->tasks, run_one, &run);
+    }
+    uint64_t attended = 0, visible = 0;
+    for (uint32_t w = 0; w < host->workers; w++) {
+        const uint64_t *counts = lhk_flash_plan_scratch(plan, w).counts;
+        attended += counts[0];
+        visible += counts[1];
+    }
+    const char *path = plan->source.kind == LHK_FLASH_TILES ? "tiles" : plan->direct ? "direct"
+                       : plan->any_split                    ? "split"
+                                                            : "blockwise";
+    lhk_flash_count(stats, attended, visible, path);
+}

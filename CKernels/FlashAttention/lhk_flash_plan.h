@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+/// How a call is cut into tasks, and where its workspace goes. Depends on the problem only, never on the workers.
+///
+/// A task is one tile of query rows of one head against all its keys, or, when there are few tiles (decode), against one
+/// of several contiguous splits of them, merged afterwards in ascending order. Query heads that share a KV head are
+/// packed as extra rows of a tile unless a selection lists keys per query head, so that every key and value byte serves
+/// the whole group.
+#ifndef LHK_FLASH_PLAN_H
+#define LHK_FLASH_PLAN_H
+
+#include "lhk_flash_args.h"
+#include "lhk_flash_kernel.h"
+
+#define LHK_FLASH_STRIPS 16        ///< strips per tile
+#define LHK_FLASH_TARGET_TASKS 64  ///< keys are split until there are about this many tasks ...
+#define LHK_FLASH_SPLIT_KEYS 512   ///< ... but a split keeps this many keys
+#define LHK_FLASH_DIRECT_PIECES 24  ///< pieces of LHK_FLASH_DIRECT_KEYS keys: blocks, cut at sinks and windows
+
+/// Where keys and values come from.
+#define LHK_FLASH_PANELS 0u  ///< a dense store's panels, used in place
+#define LHK_FLASH_ROWS 1u    ///< row-major tensors, packed block by block into scratch
+#define LHK_FLASH_TILES 2u   ///< a store that scores and sums its own tiles
+typedef struct lhk_flash_source {
+    uint32_t kind;
+    lhk_panels panels;  ///< of the store, or of the scratch blocks
+    lhk_store_ref store;
+} lhk_flash_source;
+
+/// Scratch of one worker.
+typedef struct lhk_flash_scratch {
+    void *q;     ///< packed query rows of the tile
+    float *o;    ///< [rows][padded_dim_v], unnormalised
+    float *m, *l;
+    float *s;    ///< [strip][lds]
+    lhk_flash_span *spans;  ///< visible keys per row
+    int64_t *positions;     ///< absolute position per row
+    uint8_t *blocks;        ///< packed blocks for sources that need it
+    int32_t *index;         ///< gathered tokens of a piece
+    float *weights;         ///< their log weights
+    uint64_t *counts;       ///< [0] pairs attended, [1] pairs visible
+} lhk_flash_scratch;
+
+typedef struct lhk_flash_plan {
+    const lhk_flash_call *call;
+    const lhk_flash_kernel *kernel;
+    lhk_flash_source source;
+    bool direct, packed;
+    int64_t heads;        ///< KV heads if packed, else query heads
+    int64_t group;        ///< query heads per task: call->group if packed, else 1
+    int64_t tile_rows;    ///< most rows of a task
+    int64_t list_rows;    ///< 0, or query rows per list of the block selection
+    int64_t ldq, lds;     ///< words per packed query row, floats per score row
+    int64_t scratch_blocks;
+    int64_t tasks;
+    bool any_split;
+    // workspace
+    int64_t *first_task;  ///< [sequences + 1]
+    int64_t *splits;      ///< [sequences]
+    float *partials;      ///< [tasks][tile_rows][padded_dim_v + 2]: o, m, l; only when any_split
+    uint8_t *workers;
+    uint64_t worker_bytes;
+} lhk_flash_plan;
+
+/// One task, decoded from its number.
+typedef struct lhk_flash_task {
+    int64_t number;
+    lhk_flash_sequence sequence;
+    int64_t head, split, splits;
+    int64_t first, rows;  ///< rows of the tile: row r is query row r / group, head r % group of the task's
+    int64_t list;         ///< query tile of the block selection
+} lhk_flash_task;
+
+/// Lays out the workspace at `base` (null: only adds up `bytes`) and counts tasks. `plan` has call, kernel, source and
+/// direct set. False when sizes overflow.
+bool lhk_flash_plan_make(lhk_flash_plan *plan, uint32_t workers, uint8_t *base, uint64_t *bytes);
+
+/// Upper bound of the workspace of any call of one sequence with up to `rows` query rows, for a store's instance.
+bool lhk_flash_plan_bound(lhk_flash_plan *plan, int64_t rows, uint32_t workers, uint64_t *bytes);
+
+lhk_flash_scratch lhk_flash_plan_scratch(const lhk_flash_plan *plan, uint32_t worker);
+lhk_flash_task lhk_flash_plan_task(const lhk_flash_plan *plan, int64_t number);
+
+/// Runs the whole plan on `host`.
+void lhk_flash_run(const lhk_flash_plan *plan, const lhk_host *host, lhk_attention_stats *stats);
+
+/// One task, and the merge and output of finished rows (lhk_flash_task.c, lhk_flash_finish.c).
+void lhk_flash_run_task(const lhk_flash_plan *plan, const lhk_flash_task *task, const lhk_flash_scratch *scratch);
+void lhk_flash_finish(const lhk_flash_plan *plan, const lhk_flash_task *task, float *o, float *m, float *l);
+void lhk_flash_merge_splits(const lhk_flash_plan *plan, const lhk_flash_task *task, const lhk_flash_scratch *scratch);
+
+static inline float *lhk_flash_partial(const lhk_flash_plan *plan, int64_t task) {
+    return plan->partials + task * plan->tile_rows * (plan->source.panels.padded_dim_v + 2);
+}
+static inline int64_t lhk_flash_query_row(const lhk_flash_plan *plan, const lhk_flash_task *t, int64_t r) {
+    return (t->first + r) / plan->group;
+}
+static inline int64_t lhk_flash_query_head(const lhk_flash_plan *plan, const lhk_flash_task *t, int64_t r) {
+    return t->head * plan->group + (t->first + r) % plan->group;
+}
+static inline int64_t lhk_flash_kv_head(const lhk_flash_plan *plan, const lhk_flash_task *t) {
+    return plan->packed ? t->head : t->head / plan->call->group;
+}
+
+#endif

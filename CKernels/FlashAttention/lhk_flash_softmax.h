@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The online softmax of a strip, written once and included by every ISA file inside its target region.
+///
+/// The including file defines LHK_ISA(x), a name per ISA; the vector type `vec` of LHK_LANES floats with vload, vstore,
+/// vset, vadd, vsub, vmul, vfma, vmax (its second operand when either is NaN), vsum, vgreatest, and vpow2(x, n): x * 2^n
+/// for integral n, 0 where n < -126 in effect; vround. Scores are in log2 units, so exp is exp2 and LSE is converted once.
+
+/// 2^x for x <= 127. x - round(x) in [-1/2, 1/2] goes through the minimax polynomial of degree 6 (relative error 2e-9
+/// before rounding); -inf gives 0, NaN stays NaN.
+LHK_ALWAYS_INLINE vec LHK_ISA(exp2)(vec x) {
+    x = vmax(vset(-200), x);
+    vec n = vround(x), f = vsub(x, n), y = vset(1.534580201e-4f);
+    y = vfma(y, f, vset(1.3399931138e-3f));
+    y = vfma(y, f, vset(9.6184889942e-3f));
+    y = vfma(y, f, vset(5.5503287772e-2f));
+    y = vfma(y, f, vset(2.4022646890e-1f));
+    y = vfma(y, f, vset(6.9314720573e-1f));
+    y = vfma(y, f, vset(1.0f));
+    return vpow2(y, n);
+}
+
+/// tanh of each element: an odd polynomial near 0, where the exponential form would cancel, and 1 - 2/(e^2x + 1).
+LHK_ALWAYS_INLINE float LHK_ISA(tanh)(float x) {
+    float square = x * x;
+    if (fabsf(x) < 0.625f) {
+        float y = -5.70498872745e-3f * square + 2.06390887954e-2f;
+        y = y * square - 5.37397155531e-2f;
+        y = y * square + 1.33314422036e-1f;
+        y = y * square - 3.33332819422e-1f;
+        return x + x * square * y;
+    }
+    return tanhf(x);
+}
+
+/// Softcap, ALiBi and log weights, then the mask. Rare or confined to the edges of a mask, so plain loops.
+static void LHK_ISA(modify)(const lhk_flash_strip *s, float *scores, int64_t lds) {
+    int32_t first = lhk_flash_first(s), width = lhk_flash_width(s);
+    for (int32_t r = 0; r < s->rows; r++) {
+        float *row = scores + r * lds;
+        if (s->softcap != 0)
+            for (int32_t x = 0; x < width; x++) row[x] = s->softcap * LHK_ISA(tanh)(row[x]);
+        if (s->biased)
+            for (int32_t x = 0; x < width; x++) {
+                int32_t column = first + x;
+                if (column < s->begin || column >= s->end) continue;
+                int64_t key = s->index ? s->index[column] : s->base + column, distance = s->position[r] - key;
+                row[x] -= s->slope[r] * (float)(distance < 0 ? -distance : distance);
+                if (s->log_weights) row[x] += s->log_weights[column] * 1.44269504089f;
+            }
+        if (!s->masked) continue;
+        int32_t low = s->low[r], high = s->high[r], sink = s->sink, begin = s->begin - first, end = s->end - first;
+        for (int32_t x = 0; x < width; x++) {
+            int32_t key = s->index ? (x >= begin && x < end ? s->index[first + x] : INT32_MAX) : first + x;
+            bool visible = (x >= begin) & (x < end) & (key < high) & ((key >= low) | (key < sink));
+            row[x] = visible ? row[x] : -INFINITY;
+        }
+    }
+}
+
+/// Moves the running maximum of row r to cover `scores`, rescaling l and o. The maximum is left behind by up to 2^8
+/// (FlashAttention-4's lazy rescale): exact in real arithmetic, and most blocks then touch o only to add to it.
+LHK_ALWAYS_INLINE float LHK_ISA(advance)(const lhk_flash_strip *s, int32_t r, const float *scores, int32_t width) {
+    vec greatest = vset(-INFINITY);
+    for (int32_t x = 0; x < width; x += LHK_LANES) greatest = vmax(vload(scores + x), greatest);
+    float candidate = vgreatest(greatest), m = s->m[r];
+    if (candidate > m + 8) {
+        if (m != -INFINITY) {
+            float factor = exp2f(m - candidate);
+            s->l[r] *= factor;
+            for (int64_t c = 0; c < s->padded_v; c += LHK_LANES)
+                vstore(s->o + r * s->padded_v + c, vmul(vload(s->o + r * s->padded_v + c), vset(factor)));
+        }
+        s->m[r] = m = candidate;
+    }
+    return m == -INFINITY ? 0 : m;
+}
+
+static void LHK_ISA(softmax)(const lhk_flash_strip *s, float *scores, int64_t lds, int32_t width) {
+    for (int32_t r = 0; r < s->rows; r++) {
+        float *row = scores + r * lds;
+        vec m = vset(LHK_ISA(advance)(s, r, row, width)), sum = vset(0);
+        for (int32_t x = 0; x < width; x += LHK_LANES) {
+            vec p = LHK_ISA(exp2)(vsub(vload(row + x), m));
+            sum = vadd(sum, p);
+            vstore(row + x, p);
+        }
+        s->l[r] += vsum(sum);
+    }
+}

@@ -1,1 +1,0 @@
-#include <longhand/longhand.h>

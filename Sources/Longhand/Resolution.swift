@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLonghand
+
+/// The shape that a variant is chosen for.
+public struct ProblemShape: Hashable, Sendable {
+    public var queryHeads = 9
+    public var kvHeads = 3
+    public var headDim = 64
+    /// Most query rows of one call.
+    public var queryRows = 512
+    /// Most keys.
+    public var keys = 8192
+    /// Element type of the store's panels; nil for a store without panels.
+    public var kvType: ElementType? = .f32
+
+    /// SmolLM2's attention at 8K tokens.
+    public init() {}
+}
+
+extension Registry {
+    /// The id of the variant of `method` that `host` would run for `shape`.
+    ///
+    /// - Throws: `LonghandError`: `.unsupported` with the reason when no variant fits.
+    public func resolve(_ method: MethodInfo, for shape: ProblemShape, host: Host) throws(LonghandError) -> String {
+        let found = UnsafeMutablePointer<lhk_registration>.allocate(capacity: 1)
+        defer { found.deallocate() }
+        try check { lhk_registry_find(raw, method.role.id, method.name, found, $0) }
+        var position = lhk_position_params()
+        position.struct_size = UInt32(MemoryLayout<lhk_position_params>.size)
+        position.base = 10000
+        var problem = lhk_problem()
+        problem.struct_size = UInt32(MemoryLayout<lhk_problem>.size)
+        problem.query_heads = try narrow(shape.queryHeads, "queryHeads")
+        problem.kv_heads = try narrow(shape.kvHeads, "kvHeads")
+        problem.head_dim_k = try narrow(shape.headDim, "headDim")
+        problem.head_dim_v = problem.head_dim_k
+        problem.query_dtype = LHK_DTYPE_F32
+        problem.kv_dtype = shape.kvType?.rawValue ?? LHK_DTYPE_NONE
+        problem.output_dtype = LHK_DTYPE_F32
+        problem.query_rows = Int64(shape.queryRows)
+        problem.keys = Int64(shape.keys)
+        var variant: UnsafePointer<lhk_variant>?
+        try check { error in
+            withUnsafePointer(to: position) {
+                problem.position = $0
+                return lhk_method_resolve(found.pointee.method, &problem, host.raw, &variant, error)
+            }
+        }
+        return String(cString: variant!.pointee.id)
+    }
+}

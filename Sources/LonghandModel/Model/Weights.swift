@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLonghand
+import Glibc
+import Longhand
+import LonghandLayers
+
+/// A failure to load or run a model, in one line.
+public struct ModelError: Error, Sendable, Equatable, CustomStringConvertible {
+    public let description: String
+    public init(_ description: String) { self.description = description }
+}
+
+/// Weights of one layer. Matrices are f32 [outputs][inputs], row-major.
+struct LayerWeights {
+    let attentionNorm, feedForwardNorm: UnsafePointer<Float>
+    /// Gemma: norms of each head of q and k, and of the outputs of both halves before the residual.
+    let queryNorm, keyNorm, attentionPostNorm, feedForwardPostNorm: UnsafePointer<Float>?
+    /// Queries, keys and values stacked: [query width + key width + value width][width].
+    let qkv: UnsafePointer<Float>
+    let qkvBias: UnsafePointer<Float>?
+    let attentionOutput: UnsafePointer<Float>
+    /// Gate and up stacked: [2 * feed-forward width][width].
+    let gateUp: UnsafePointer<Float>
+    let down: UnsafePointer<Float>
+}
+
+/// All weights of a model, dequantised to f32 once, in one mapping advised for huge pages: every decoded token reads
+/// them whole.
+final class Weights: @unchecked Sendable {  // immutable after init
+    let layers: [LayerWeights]
+    let outputNorm: UnsafePointer<Float>
+    /// [vocabulary][width]; shared with the embeddings where the file has no output matrix.
+    let output: UnsafePointer<Float>
+    let embedding: GGUFTensor
+    private let memory: WeightMemory
+
+    init(_ file: GGUFFile, _ shape: ModelShape, host: Host) throws {
+        let embedding = try file.required(file.tensor("token_embd.weight"), "token_embd.weight")
+        var loader = WeightLoader(file: file, host: host, memory: nil)
+        _ = try Self.read(&loader, shape)  // first pass: checks names and shapes, adds up sizes
+        let memory = try WeightMemory(floats: loader.used)
+        loader = WeightLoader(file: file, host: host, memory: memory)
+        (layers, outputNorm, output) = try Self.read(&loader, shape)
+        self.embedding = embedding
+        self.memory = memory
+    }
+
+    private static func read(
+        _ loader: inout WeightLoader, _ shape: ModelShape
+    ) throws -> ([LayerWeights], UnsafePointer<Float>, UnsafePointer<Float>) {
+        var layers: [LayerWeights] = []
+        for (index, layer) in shape.layers.enumerated() {
+            layers.append(try loader.layer(index, layer, shape))
+        }
+        let norm = try loader.vector("output_norm.weight", shape.width)
+        let name = loader.file.tensor("output.weight") == nil ? "token_embd.weight" : "output.weight"
+        return (layers, norm, try loader.matrix([(name, shape.vocabularySize)], inputs: shape.width))
+    }
+}
+
+/// Lays weights out one after another, 64-byte aligned; without memory it only checks and adds up.
+private struct WeightLoader {
+    let file: GGUFFile
+    let host: Host
+    let memory: WeightMemory?
+    var used = 0
+
+    mutating func layer(_ index: Int, _ layer: CacheLayer, _ shape: ModelShape) throws -> LayerWeights {
+        let prefix = "blk.\(index)."
+        let q = layer.queryHeads * layer.headDimK, k = layer.kvHeads * layer.headDimK, v = layer.kvHeads * layer.headDimV
+        let gemma = shape.architecture == .gemma3
+        let biases = ["q", "k", "v"].map { "\(prefix)attn_\($0).bias" }
+        let hasBias = biases.contains { file.tensor($0) != nil }
+        return LayerWeights(
+            attentionNorm: try vector(prefix + "attn_norm.weight", shape.width),
+            feedForwardNorm: try vector(prefix + "ffn_norm.weight", shape.width),
+            queryNorm: gemma ? try vector(prefix + "attn_q_norm.weight", layer.headDimK) : nil,
+            keyNorm: gemma ? try vector(prefix + "attn_k_norm.weight", layer.headDimK) : nil,
+            attentionPostNorm: gemma ? try vector(prefix + "post_attention_norm.weight", shape.width) : nil,
+            feedForwardPostNorm: gemma ? try vector(prefix + "post_ffw_norm.weight", shape.width) : nil,
+            qkv: try matrix(
+                [(prefix + "attn_q.weight", q), (prefix + "attn_k.weight", k), (prefix + "attn_v.weight", v)],
+                inputs: shape.width),
+            qkvBias: hasBias ? try matrix(zip(biases, [q, k, v]).map { ($0, $1) }, inputs: 1) : nil,
+            attentionOutput: try matrix(
+                [(prefix + "attn_output.weight", shape.width)], inputs: layer.queryHeads * layer.headDimV),
+            gateUp: try matrix(
+                [(prefix + "ffn_gate.weight", shape.feedForwardWidth), (prefix + "ffn_up.weight", shape.feedForwardWidth)],
+                inputs: shape.width),
+            down: try matrix([(prefix + "ffn_down.weight", shape.width)], inputs: shape.feedForwardWidth))
+    }
+
+    mutating func vector(_ name: String, _ count: Int) throws -> UnsafePointer<Float> {
+        try matrix([(name, 1)], inputs: count)
+    }
+
+    /// Stacks tensors of `inputs` columns and the given numbers of rows.
+    mutating func matrix(_ parts: [(name: String, rows: Int)], inputs: Int) throws -> UnsafePointer<Float> {
+        let start = used
+        for part in parts {
+            guard let tensor = file.tensor(part.name) else { throw file.failure("tensor \(part.name) is missing") }
+            let isVector = part.rows == 1 || inputs == 1
+            let expected = isVector ? [part.rows * inputs] : [inputs, part.rows]
+            guard tensor.dimensions == expected else {
+                throw file.failure("tensor \(part.name) has shape \(tensor.dimensions), not \(expected)")
+            }
+            if let memory { try dequantize(tensor, to: memory.base + used) }
+            used += part.rows * inputs
+        }
+        used = (used + 15) / 16 * 16
+        return UnsafePointer(memory?.base ?? WeightMemory.placeholder) + start
+    }
+
+    private func dequantize(_ tensor: GGUFTensor, to target: UnsafeMutablePointer<Float>) throws {
+        let bytes = file.bytes(of: tensor)
+        guard let source = bytes.baseAddress else { return }
+        try LayerError.check { error in
+            lhk_run_dequantize(
+                host.raw, Int32(tensor.type.rawValue), source, target, tensor.rowCount, tensor.dimensions[0], error)
+        }
+    }
+}
+
+/// One anonymous mapping, freed with the object.
+private final class WeightMemory: Sendable {
+    nonisolated(unsafe) let base: UnsafeMutablePointer<Float>
+    private let bytes: Int
+    /// What pointers of the counting pass are offsets of; never read.
+    static var placeholder: UnsafeMutablePointer<Float> { UnsafeMutablePointer(bitPattern: 64)! }
+
+    init(floats: Int) throws {
+        let huge = 2 << 20
+        bytes = (floats * 4 + huge) / huge * huge
+        guard let memory = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), memory != MAP_FAILED
+        else { throw ModelError("no memory for weights of \(bytes >> 20) MiB") }
+        madvise(memory, bytes, MADV_HUGEPAGE)
+        base = memory.bindMemory(to: Float.self, capacity: floats)
+    }
+
+    deinit { munmap(base, bytes) }
+}
+
+/// Turns a status and error text of the layer kernels into a thrown `LonghandError`.
+enum LayerError {
+    static func check(_ call: (UnsafeMutablePointer<lhk_error>) -> lhk_status) throws {
+        var error = lhk_error()
+        error.struct_size = UInt32(MemoryLayout<lhk_error>.size)
+        let status = call(&error)
+        guard status != LHK_OK else { return }
+        let text = withUnsafeBytes(of: error.text) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        throw LonghandError(LonghandError.Status(rawValue: status), text)
+    }
+}
