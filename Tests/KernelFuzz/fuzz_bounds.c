@@ -42,7 +42,7 @@ static void score_row(const fuzz_case *c, const fuzz_sequence *s, int64_t row, i
         double distance = fabs((double)(row + s->offset - w->entries[e].key)), raw = dot * scale;
         double capped = cap > 0 ? cap * tanh(raw / cap) : raw, value = capped - slope * distance + w->entries[e].weight;
         w->score[e] = value;
-        w->spread[e] = scale * sqrt(squares);
+        w->spread[e] = 2.5 * scale * sqrt(squares) + fabs(raw);
         w->magnitude[e] = scale * magnitude;
         // The parts of E_j other than A_j and max|s|, in its units: kept with A_j by dividing through its factor.
         double rest = 2 * fabs(capped) + 2 * fabs(slope) * distance + fabs((double)w->entries[e].weight) + 8 * cap;
@@ -71,7 +71,7 @@ static row_sums sum_row(const fuzz_case *c, int64_t head, const fuzz_bounds_row 
 static double score_error(const fuzz_case *c, const row_sums *r, const fuzz_bounds_row *w, int64_t e, int arithmetic) {
     double error = 0x1p-23 * ((2 + sqrt((double)c->problem.dim_k) / 2) * w->magnitude[e] + r->largest);
     if (arithmetic == FUZZ_ARITHMETIC_BF16 && c->problem.query_dtype != LHK_DTYPE_BF16)
-        error += 0x1p-8 * fmin(w->magnitude[e], 2.5 * w->spread[e]);
+        error += 0x1p-8 * fmin(w->magnitude[e], w->spread[e]);
     return error;
 }
 

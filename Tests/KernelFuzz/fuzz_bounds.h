@@ -7,7 +7,8 @@
 /// E_j bounds the error of the score and of the exponent's argument, B that of everything else. With u = 2^-24:
 ///     E_j = 2u [ (2 + sqrt(d)/2) A_j + 2|s_j| + max|s| + 2 |slope| distance_j + |log weight_j| + 8 softcap ]
 /// where A_j = scale sum_c |q_c k_jc|: a sum of d rounded products errs like a random walk of d steps. bf16 units add
-/// 2^-8 min(A_j, 2.5 R_j), R_j = scale sqrt(sum_c (q_c k_jc)^2), unless q is bf16 already: q is rounded to 8 bits.
+/// 2^-8 min(A_j, R_j), R_j = 2.5 scale sqrt(sum_c (q_c k_jc)^2) + |scale q.k_j|, unless q is bf16 already: q is rounded
+/// to 8 bits, independently per channel (first term) or, where its channels are equal, alike (second).
 ///     B = 4e-6 (1 + sqrt(keys)/64)  for f32: exp2, sums over keys, rescaling, division;
 ///     B = that + 2^-8               for bf16 units: probabilities are rounded to 8 bits.
 /// When sum_j p_j D_j > 1/2 the expansion is void, and the output is only known to lie among the values:

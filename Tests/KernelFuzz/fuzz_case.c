@@ -99,9 +99,17 @@ static uint8_t *mark_owned(fuzz_case *c, const lhk_tensor *t, size_t bytes, int6
     return owned;
 }
 
-void fuzz_reset_outputs(fuzz_buffer *out, fuzz_buffer *lse) {
-    fuzz_buffer_fill(out);
+void fuzz_reset_outputs(const fuzz_case *c, fuzz_buffer *out, fuzz_buffer *lse) {
     fuzz_buffer_fill(lse);
+    if (!c->problem.sparse) {
+        fuzz_buffer_fill(out);
+        return;
+    }
+    lhk_tensor rows = c->args.out;
+    rows.data = out->data;
+    for (int64_t i = 0; i < rows.shape[0]; i++)
+        for (int64_t h = 0; h < rows.shape[1]; h++)
+            memset(lhk_row(&rows, i, h), FUZZ_SLACK, (size_t)rows.shape[2] * lhk_dtype_size(rows.dtype));
 }
 
 static void place_operands(fuzz_case *c, int64_t total_q, int64_t total_k) {

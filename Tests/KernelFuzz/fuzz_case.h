@@ -49,7 +49,7 @@ void fuzz_build_selection(fuzz_case *c, fuzz_rng *rng);
 void fuzz_fill_values(fuzz_case *c, fuzz_rng *rng);
 void fuzz_poison(fuzz_case *c, fuzz_rng *rng);
 
-/// Fills the outputs with the canary.
-void fuzz_reset_outputs(fuzz_buffer *out, fuzz_buffer *lse);
+/// Fills the outputs in `out` and `lse` with the canary: all of their memory, or only the rows of a sparse problem.
+void fuzz_reset_outputs(const fuzz_case *c, fuzz_buffer *out, fuzz_buffer *lse);
 
 #endif

@@ -86,7 +86,7 @@ static float weigh(const online_state *state, float score) { return expf(score -
 
 static void add_block(const demonstration *d, const fuzz_sequence *s, int64_t row, int64_t head,
                       const fuzz_entry *entries, int64_t count, online_state *state) {
-    float scores[BLOCK], m = -INFINITY;
+    float scores[BLOCK], m = -INFINITY, sum = 0;  // sums of blocks first: a long plain sum would drift
     for (int64_t e = 0; e < count; e++) {
         scores[e] = score_entry(d, s, row, head, &entries[e]);
         if (scores[e] > m) m = scores[e];
@@ -94,13 +94,14 @@ static void add_block(const demonstration *d, const fuzz_sequence *s, int64_t ro
     raise_maximum(d, state, m);
     for (int64_t e = 0; e < count; e++) {
         float p = weigh(state, scores[e]);
-        state->l += p;
+        sum += p;
         bool rest = entries[e].key < 0;
         p = rounded(p, d->bf16 && !rest);
         const void *v = rest ? NULL : lhk_row(&d->args.v, s->first_key + entries[e].key, head / d->group);
         for (int64_t x = 0; x < d->dim_v; x++)
             state->a[x] += p * (rest ? entries[e].mean[x] : lhk_load_element(v, d->args.v.dtype, x));
     }
+    state->l += sum;
 }
 
 static void leak(const demonstration *d, const fuzz_sequence *s, int64_t row, int64_t head, online_state *state) {
@@ -175,9 +176,10 @@ static void count_pairs(const demonstration *d, const lhk_flash_args *args, lhk_
         fuzz_sequence s = fuzz_get_sequence(args, b);
         for (int64_t row = 0; row < s.rows; row++)
             for (int64_t head = 0; head < d->heads; head++) {
-                int64_t count = fuzz_gather(args, &s, row, head, entries);
-                for (int64_t e = 0; e < count; e++) stats->pairs_attended += entries[e].key >= 0;
-                stats->pairs_visible += (uint64_t)fuzz_count_visible(args, &s, row);
+                int64_t count = fuzz_gather(args, &s, row, head, entries), keys = 0;
+                for (int64_t e = 0; e < count; e++) keys += entries[e].key >= 0;
+                stats->pairs_attended += (uint64_t)keys;
+                stats->pairs_visible += (uint64_t)(args->selection ? fuzz_count_visible(args, &s, row) : keys);
             }
     }
     stats->pairs_attended -= d->fault == LHK_FUZZ_FAULT_STATS;

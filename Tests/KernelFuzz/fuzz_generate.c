@@ -108,12 +108,12 @@ static void draw_masks(fuzz_rng *rng, fuzz_problem *p) {
 static void draw_selection(fuzz_rng *rng, fuzz_problem *p) {
     static const int64_t tiles[] = {1, 7, 16, 32, 64, 128, 1000};
     static const int densities[] = {0, 3, 10, 30, 58, 90, 100};
-    if (p->sequences > 1 || !fuzz_chance(rng, 30)) return;
+    if (p->sequences > 1 || !fuzz_chance(rng, 35)) return;
     p->selection = FUZZ_SELECT_ALL + (int)fuzz_below(rng, 4);
     p->tile_rows = FUZZ_PICK(rng, tiles);
     p->density = FUZZ_PICK(rng, densities);
     p->per_kv_head = fuzz_chance(rng, 50);
-    p->log_weights = fuzz_chance(rng, 40);
+    p->log_weights = fuzz_chance(rng, 60);
     p->rest = fuzz_chance(rng, 35);
     p->past_end = fuzz_chance(rng, 30);
 }
@@ -156,8 +156,15 @@ fuzz_problem fuzz_generate(uint64_t seed, uint64_t index) {
     p.wants_lse = fuzz_chance(&rng, 75);
     p.at_start = fuzz_chance(&rng, 10);
     p.path = fuzz_chance(&rng, 60) ? LHK_FLASH_PATH_AUTO : (uint32_t)(1 + fuzz_below(&rng, 2));
+    if (p.path == LHK_FLASH_PATH_DIRECT && !fuzz_fits_direct(&p)) p.path = LHK_FLASH_PATH_AUTO;
     draw_values(&rng, &p);
     return p;
+}
+
+bool fuzz_fits_direct(const fuzz_problem *p) {
+    for (int64_t b = 0; b < (p->sequences ? p->sequences : 1); b++)
+        if ((p->has_lengths ? p->valid[b] : p->keys[b]) > 2048) return false;
+    return p->selection == FUZZ_SELECT_NONE;
 }
 
 bool fuzz_is_masked(const fuzz_problem *p) {

@@ -75,6 +75,8 @@ fuzz_problem fuzz_generate(uint64_t seed, uint64_t index);
 double fuzz_work(const fuzz_problem *problem);
 /// Whether rows see different keys for any reason but selections and lengths.
 bool fuzz_is_masked(const fuzz_problem *problem);
+/// Whether the direct path takes it.
+bool fuzz_fits_direct(const fuzz_problem *problem);
 /// One line, always terminated.
 void fuzz_print(const fuzz_problem *problem, char *text, size_t size);
 

@@ -22,7 +22,7 @@ static void check_under(fuzz_case *c, const lhk_fuzz_options *options, lhk_fuzz_
     lhk_attention_stats stats = {.struct_size = sizeof stats};
     lhk_flash_args args = c->args;
     args.stats = &stats;
-    fuzz_reset_outputs(&c->arena->out, &c->arena->lse);
+    fuzz_reset_outputs(c, &c->arena->out, &c->arena->lse);
     const char *what = "1 worker";
     if (fuzz_attend(&check, &args, (fuzz_call){.workers = 1, .workspace_byte = 0xff}, LHK_OK, what) &&
         fuzz_compare_all(&check, &stats, what))
@@ -113,4 +113,20 @@ static lhk_status reference_workspace(void *context, const lhk_flash_args *args,
 
 lhk_fuzz_subject lhk_fuzz_reference(void) {
     return (lhk_fuzz_subject){"reference", NULL, reference_attend, reference_workspace};
+}
+
+static lhk_status flash_attend(void *context, const lhk_flash_args *args, const lhk_host *host,
+                               const lhk_workspace *workspace, lhk_error *error) {
+    (void)context;
+    return lhk_flash_attention(args, host, workspace, error);
+}
+
+static lhk_status flash_workspace(void *context, const lhk_flash_args *args, const lhk_host *host, uint64_t *bytes,
+                                  lhk_error *error) {
+    (void)context;
+    return lhk_flash_attention_workspace(args, host, bytes, error);
+}
+
+lhk_fuzz_subject lhk_fuzz_flash_attention(void) {
+    return (lhk_fuzz_subject){"lhk_flash_attention", NULL, flash_attend, flash_workspace};
 }

@@ -70,6 +70,9 @@ lhk_fuzz_corpus_entry lhk_fuzz_corpus_get(uint32_t index);
 /// Runs one case of the corpus, as `lhk_fuzz_run` does; its first_case, case_count and seconds are ignored.
 lhk_status lhk_fuzz_corpus_run(uint32_t index, const lhk_fuzz_options *options, lhk_fuzz_report *report);
 
+/// `lhk_flash_attention`.
+lhk_fuzz_subject lhk_fuzz_flash_attention(void);
+
 /// The reference as a subject.
 lhk_fuzz_subject lhk_fuzz_reference(void);
 
