@@ -19,6 +19,15 @@ static const char *isa_text(lhk_isa isa) {
     return isa & LHK_ISA_NEON ? "neon" : "scalar";
 }
 
+void fuzz_report(lhk_fuzz_report *report, const char *format, ...) {
+    size_t used = report->text_size ? strlen(report->text) : 0;
+    if (used + 1 >= report->text_size) return;
+    va_list list;
+    va_start(list, format);
+    vsnprintf(report->text + used, report->text_size - used, format, list);
+    va_end(list);
+}
+
 void fuzz_fail(fuzz_check *check, const char *what, const char *format, ...) {
     lhk_fuzz_report *report = check->report;
     bool first = !check->failed;
@@ -30,9 +39,8 @@ void fuzz_fail(fuzz_check *check, const char *what, const char *format, ...) {
     va_start(list, format);
     vsnprintf(detail, sizeof detail, format, list);
     va_end(list);
-    size_t used = strlen(report->text);
-    snprintf(report->text + used, sizeof report->text - used, "%s %s, %s: %s\n    %s\n", check->options->subject.name,
-             isa_text(check->isa), what, detail, problem);
+    fuzz_report(report, "%s %s, %s: %s\n    %s\n", check->options->subject.name, isa_text(check->isa), what, detail,
+                problem);
 }
 
 /// The harness's own parallel_for: last task first, workers in turn.

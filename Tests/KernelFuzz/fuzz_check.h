@@ -26,6 +26,9 @@ typedef struct fuzz_call {
     uint64_t withhold;   ///< bytes of workspace to hold back
 } fuzz_call;
 
+/// Appends to the report's text.
+__attribute__((format(printf, 2, 3))) void fuzz_report(lhk_fuzz_report *report, const char *format, ...);
+
 /// Records a failure: "<what>: <text>".
 __attribute__((format(printf, 3, 4))) void fuzz_fail(fuzz_check *check, const char *what, const char *format, ...);
 

@@ -7,6 +7,7 @@
 #include "fuzz_view.h"
 
 #define BLOCK 32
+#define MAX_HEAD_DIM 576
 
 /// One call, and the memory of one worker.
 typedef struct demonstration {
@@ -86,7 +87,8 @@ static float weigh(const online_state *state, float score) { return expf(score -
 
 static void add_block(const demonstration *d, const fuzz_sequence *s, int64_t row, int64_t head,
                       const fuzz_entry *entries, int64_t count, online_state *state) {
-    float scores[BLOCK], m = -INFINITY, sum = 0;  // sums of blocks first: a long plain sum would drift
+    float scores[BLOCK], m = -INFINITY;
+    float sum = 0, sums[MAX_HEAD_DIM] = {0};  // of this block alone: one long sum over all keys would drift
     for (int64_t e = 0; e < count; e++) {
         scores[e] = score_entry(d, s, row, head, &entries[e]);
         if (scores[e] > m) m = scores[e];
@@ -99,9 +101,10 @@ static void add_block(const demonstration *d, const fuzz_sequence *s, int64_t ro
         p = rounded(p, d->bf16 && !rest);
         const void *v = rest ? NULL : lhk_row(&d->args.v, s->first_key + entries[e].key, head / d->group);
         for (int64_t x = 0; x < d->dim_v; x++)
-            state->a[x] += p * (rest ? entries[e].mean[x] : lhk_load_element(v, d->args.v.dtype, x));
+            sums[x] += p * (rest ? entries[e].mean[x] : lhk_load_element(v, d->args.v.dtype, x));
     }
     state->l += sum;
+    for (int64_t x = 0; x < d->dim_v; x++) state->a[x] += sums[x];
 }
 
 static void leak(const demonstration *d, const fuzz_sequence *s, int64_t row, int64_t head, online_state *state) {

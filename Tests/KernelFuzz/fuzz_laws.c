@@ -55,7 +55,7 @@ static bool same_bits(fuzz_check *check, const char *what) {
 /// Any number of workers, in any order, over any workspace, with and without statistics: the same bits.
 static void check_workers(fuzz_check *check) {
     static const uint32_t many[] = {2, 5, 8, 16, 24, 32, 48};
-    uint32_t count = check->thorough ? 7 : 1, first = check->thorough ? 0 : (uint32_t)(check->c->problem.index % 2);
+    uint32_t count = check->c->problem.many_workers ? 7 : 1, first = count > 1 ? 0 : (uint32_t)(check->c->problem.index % 2);
     for (uint32_t i = 0; i < count && !check->failed; i++) {
         char what[32];
         snprintf(what, sizeof what, "%u workers", many[first + i]);

@@ -50,6 +50,7 @@ typedef struct fuzz_problem {
     lhk_dtype query_dtype, kv_dtype, out_dtype;
     fuzz_layout q, k, v, out, lse;
     bool wants_lse, at_start, no_params;
+    bool many_workers;  ///< try 2 to 48 workers, not 2 or 5
     bool sparse;  ///< operands span so much address space that only their rows are written
     uint32_t flags;
     float scale, softcap;

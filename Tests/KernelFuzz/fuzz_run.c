@@ -38,11 +38,9 @@ static lhk_status run_case(const fuzz_problem *problem, const lhk_fuzz_options *
     fuzz_case c;
     bool built = fuzz_case_build(&c, problem, arena), failed = false;
     if (!built || !fuzz_case_solve(&c, &error)) {
-        size_t used = strlen(report->text);
         char text[1024];
         fuzz_print(problem, text, sizeof text);
-        snprintf(report->text + used, sizeof report->text - used, "the harness could not build a case: %s\n    %s\n",
-                 built ? error.text : "no memory", text);
+        fuzz_report(report, "the harness could not build a case: %s\n    %s\n", built ? error.text : "no memory", text);
         fuzz_case_free(&c);
         return built ? error.status : LHK_ERROR_MEMORY;
     }
@@ -62,8 +60,9 @@ static void free_arena(fuzz_arena *arena) {
 }
 
 static void begin_report(lhk_fuzz_report *report) {
-    memset(report, 0, sizeof *report);
-    report->struct_size = sizeof *report;
+    *report = (lhk_fuzz_report){.struct_size = sizeof *report, .text = report->text, .text_size = report->text_size};
+    if (!report->text) report->text_size = 0;
+    if (report->text_size) report->text[0] = 0;
 }
 
 lhk_status lhk_fuzz_run(const lhk_fuzz_options *options, lhk_fuzz_report *report) {

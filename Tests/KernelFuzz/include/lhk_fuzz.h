@@ -36,8 +36,7 @@ typedef struct lhk_fuzz_options {
     lhk_fuzz_subject subject;
 } lhk_fuzz_options;
 
-#define LHK_FUZZ_TEXT 8192
-/// What happened. Counters are set, not added to.
+/// What happened. Set by a run, apart from text and text_size.
 typedef struct lhk_fuzz_report {
     uint32_t struct_size;
     uint32_t reserved;
@@ -46,7 +45,8 @@ typedef struct lhk_fuzz_report {
     uint64_t failures;  ///< cases with at least one failure
     uint64_t first_failure;  ///< index of the first failing case
     double worst;       ///< largest ratio of error to bound among the passing elements
-    char text[LHK_FUZZ_TEXT];  ///< a paragraph for each of the first failures
+    char *LHK_NULLABLE text;  ///< of the caller: a paragraph for each of the first failures; always terminated
+    size_t text_size;         ///< bytes of text; 0: not wanted
 } lhk_fuzz_report;
 
 /// Runs cases [first_case, first_case + case_count) of the seed. LHK_OK when all passed; LHK_ERROR_CORRUPT when one
