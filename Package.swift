@@ -44,6 +44,15 @@ var targets: [Target] = [
         swiftSettings: swiftSettings),
     .testTarget(name: "RopeTests", dependencies: ["CLonghand", "LonghandRope"], swiftSettings: swiftSettings),
     .testTarget(name: "WindowTests", dependencies: ["CLonghand", "LonghandWindow"], swiftSettings: swiftSettings),
+    // Problems, guarded memory, bounds and laws for attention kernels; for tests and the `verify` command.
+    .target(
+        name: "LonghandKernelFuzz", dependencies: ["CLonghand", "LonghandFlashAttention"], path: "Tests/KernelFuzz",
+        cSettings: cSettings + [.headerSearchPath("../../CKernels/Common/include")],
+        linkerSettings: [.linkedLibrary("m")]),
+    .testTarget(
+        name: "FlashAttentionTests",
+        dependencies: ["CLonghand", "LonghandCommon", "LonghandFlashAttention", "LonghandKernelFuzz"],
+        swiftSettings: swiftSettings),
     // Test doubles of all roles, linked into the tests of the core.
     .target(
         name: "LonghandTestPlugin", dependencies: ["CLonghand", "LonghandCommon"], path: "Tests/Fixtures/TestPlugin",
