@@ -46,7 +46,9 @@ var targets: [Target] = [
     .testTarget(name: "WindowTests", dependencies: ["CLonghand", "LonghandWindow"], swiftSettings: swiftSettings),
     // Problems, guarded memory, bounds and laws for attention kernels; for tests and the `verify` command.
     .target(
-        name: "LonghandKernelFuzz", dependencies: ["CLonghand", "LonghandFlashAttention"], path: "Tests/KernelFuzz",
+        name: "LonghandKernelFuzz",
+        dependencies: ["CLonghand", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention"],
+        path: "Tests/KernelFuzz",
         cSettings: cSettings + [.headerSearchPath("../../CKernels/Common/include")],
         linkerSettings: [.linkedLibrary("m")]),
     .testTarget(

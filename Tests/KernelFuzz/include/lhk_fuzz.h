@@ -9,6 +9,7 @@
 #define LHK_FUZZ_H
 
 #include <longhand/flash_attention.h>
+#include <stdbool.h>
 
 LHK_BEGIN_DECLS
 LHK_ASSUME_NONNULL_BEGIN
@@ -72,6 +73,10 @@ lhk_status lhk_fuzz_corpus_run(uint32_t index, const lhk_fuzz_options *options, 
 
 /// `lhk_flash_attention`.
 lhk_fuzz_subject lhk_fuzz_flash_attention(void);
+
+/// The attention `flash` over a dense store to which keys and values were appended: over its panels, or, when they are
+/// hidden, over its own tile operations.
+lhk_fuzz_subject lhk_fuzz_store_attention(bool hide_panels);
 
 /// The reference as a subject.
 lhk_fuzz_subject lhk_fuzz_reference(void);
