@@ -33,8 +33,11 @@ var targets: [Target] = [
             .product(name: "Logging", package: "swift-log"),
         ],
         swiftSettings: swiftSettings),
+    .executableTarget(
+        name: "AttentionBench", dependencies: ["CLonghand", "LonghandCommon"], path: "Benchmarks/Attention",
+        cSettings: cSettings + [.headerSearchPath("../../CKernels/Common/include")]),
     .testTarget(
-        name: "LonghandModelTests", dependencies: ["LonghandModel"], resources: [.copy("Golden")],
+        name: "LonghandModelTests", dependencies: ["CLonghand", "Longhand", "LonghandLayers", "LonghandModel"], resources: [.copy("Golden")],
         swiftSettings: swiftSettings),
     .testTarget(
         name: "LayersTests", dependencies: ["CLonghand", "LonghandLayers"], exclude: ["Golden", "generate_golden.py"],
@@ -53,6 +56,7 @@ var products: [Product] = [
     .library(name: "Longhand", targets: ["Longhand"]),
     .library(name: "LonghandModel", targets: ["LonghandModel"]),
     .executable(name: "longhand", targets: ["LonghandCLI"]),
+    .executable(name: "attention-bench", targets: ["AttentionBench"]),
 ]
 
 for family in families {

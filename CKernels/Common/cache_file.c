@@ -64,14 +64,16 @@ lhk_status lhk_file_describe(const lhk_cache *cache, char **text, uint64_t *byte
         if (slot == slot_decode && cache->shared_selector) bound = &cache->layers[0].bound[slot_prefill];
         bool matters = slot == slot_position ? bound->variant != NULL : lhk_file_keeps(bound);
         if (matters)
-            fprintf(stream, "%s %s version %s\n", names[slot], cache->specs[slot].text, cache->methods[slot].method->version);
+            fprintf(stream, "%s %s version %s\n", names[slot], cache->specs[slot].text,
+                    cache->methods[slot].method->version);
         else
             fprintf(stream, "%s without state\n", names[slot]);
     }
     for (uint32_t i = 0; i < cache->layer_count; i++) {
         const lhk_cache_layer *shape = &cache->layers[i].shape;
-        fprintf(stream, "layer %u: %u query heads, %u kv heads, head dimensions %u and %u, panels %s", i, shape->query_heads,
-                shape->kv_heads, shape->head_dim_k, shape->head_dim_v, lhk_dtype_name(cache->layers[i].kv_dtype));
+        fprintf(stream, "layer %u: %u query heads, %u kv heads, head dimensions %u and %u, panels %s", i,
+                shape->query_heads, shape->kv_heads, shape->head_dim_k, shape->head_dim_v,
+                lhk_dtype_name(cache->layers[i].kv_dtype));
         if (cache->methods[slot_position].method)
             fprintf(stream, ", position parameters %016llx", (unsigned long long)position_checksum(&shape->position));
         fputc('\n', stream);
@@ -150,7 +152,8 @@ static lhk_status write_content(writer *out, uint8_t *directory, uint64_t descri
     memcpy(header.magic, LHK_FILE_MAGIC, sizeof header.magic);
     header.header_checksum = lhk_file_header_checksum(&header);
     status = write_at(out, &header, sizeof header, 0);
-    if (!status && fsync(out->file)) status = lhk_fail(out->error, LHK_ERROR_IO, -1, "cannot be written: %s", strerror(errno));
+    if (!status && fsync(out->file))
+        status = lhk_fail(out->error, LHK_ERROR_IO, -1, "cannot be written: %s", strerror(errno));
     return status;
 }
 

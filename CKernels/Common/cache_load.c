@@ -71,7 +71,8 @@ static lhk_status explain_difference(const reader *in, const char *theirs, const
         a = strcspn(theirs, "\n");
         b = strcspn(ours, "\n");
     }
-    return lhk_fail(in->error, LHK_ERROR_ARGUMENT, -1, "it was written by another configuration: it has '%.*s', the cache '%.*s'",
+    return lhk_fail(in->error, LHK_ERROR_ARGUMENT, -1,
+                    "it was written by another configuration: it has '%.*s', the cache '%.*s'",
                     (int)lhk_min((int64_t)a, 160), theirs, (int)lhk_min((int64_t)b, 160), ours);
 }
 
@@ -161,7 +162,8 @@ static lhk_status read_sections(reader *in) {
     in->fresh = calloc(in->header.section_count, sizeof *in->fresh);
     lhk_status status = LHK_OK;
     if (!buffer || !in->fresh)
-        status = lhk_fail(in->error, LHK_ERROR_MEMORY, -1, "no memory for %llu bytes of content", (unsigned long long)largest);
+        status = lhk_fail(in->error, LHK_ERROR_MEMORY, -1, "no memory for %llu bytes of content",
+                          (unsigned long long)largest);
     uint32_t next = 0;
     for (uint32_t i = 0; !status && i < in->cache->layer_count; i++)
         for (int slot = slot_store; !status && slot <= slot_decode; slot++) {

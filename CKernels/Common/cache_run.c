@@ -104,11 +104,11 @@ lhk_status lhk_cache_append(lhk_cache *cache, uint32_t index, const lhk_tensor *
                         (long long)rows, (long long)v->shape[0]);
     if (rows == 0) return LHK_OK;
     if (rows > cache->capacity - length)
-        return lhk_fail(error, LHK_ERROR_CAPACITY, 2, "layer %u: %lld more tokens do not fit; it holds %lld of %lld", index,
-                        (long long)rows, (long long)length, (long long)cache->capacity);
+        return lhk_fail(error, LHK_ERROR_CAPACITY, 2, "layer %u: %lld more tokens do not fit; it holds %lld of %lld",
+                        index, (long long)rows, (long long)length, (long long)cache->capacity);
     if (rows > cache->max_rows)
-        return lhk_fail(error, LHK_ERROR_CAPACITY, 2, "layer %u: %lld rows in one call; the cache takes at most %lld", index,
-                        (long long)rows, (long long)cache->max_rows);
+        return lhk_fail(error, LHK_ERROR_CAPACITY, 2, "layer %u: %lld rows in one call; the cache takes at most %lld",
+                        index, (long long)rows, (long long)cache->max_rows);
     const uint64_t start = now_ns();
     lhk_tensor placed;
     status = apply_position(cache, index, k, length, &placed, error);
@@ -136,8 +136,8 @@ static lhk_status check_attend(const lhk_cache *cache, uint32_t index, const lhk
         return lhk_fail(error, LHK_ERROR_ARGUMENT, 4, "lse: not an f32 tensor of shape [%lld][%u]", (long long)rows,
                         shape->query_heads);
     if (rows > cache->max_rows)
-        return lhk_fail(error, LHK_ERROR_CAPACITY, 2, "layer %u: %lld rows in one call; the cache takes at most %lld", index,
-                        (long long)rows, (long long)cache->max_rows);
+        return lhk_fail(error, LHK_ERROR_CAPACITY, 2, "layer %u: %lld rows in one call; the cache takes at most %lld",
+                        index, (long long)rows, (long long)cache->max_rows);
     if (rows > length)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, 2, "layer %u: %lld query rows, but it holds %lld tokens", index,
                         (long long)rows, (long long)length);

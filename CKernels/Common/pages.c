@@ -19,7 +19,8 @@ lhk_status lhk_pages_map(uint64_t bytes, lhk_pages *out, lhk_error *error) {
     const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     uint64_t extra = bytes >= huge_from ? huge_page : 0;
     if (bytes > INT64_MAX - extra - page || bytes > SIZE_MAX - extra - page)
-        return lhk_fail(error, LHK_ERROR_OVERFLOW, -1, "%llu bytes do not fit the address space", (unsigned long long)bytes);
+        return lhk_fail(error, LHK_ERROR_OVERFLOW, -1, "%llu bytes do not fit the address space",
+                        (unsigned long long)bytes);
     uint64_t length = bytes ? (bytes + page - 1) / page * page : page;
     uint8_t *data = mmap(NULL, (size_t)(length + extra), PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

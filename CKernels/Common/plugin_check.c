@@ -51,7 +51,8 @@ typedef struct place {
 
 static lhk_status fault(const place *at, const char *text) {
     if (at->variant)
-        return lhk_fail(at->error, LHK_ERROR_ABI, -1, "plugin '%s', variant '%s': %s", at->plugin->id, at->variant->id, text);
+        return lhk_fail(at->error, LHK_ERROR_ABI, -1, "plugin '%s', variant '%s': %s", at->plugin->id, at->variant->id,
+                        text);
     if (at->method)
         return lhk_fail(at->error, LHK_ERROR_ABI, -1, "plugin '%s', method '%s': %s", at->plugin->id, at->method->name,
                         text);

@@ -103,8 +103,8 @@ static lhk_status check_clashes(const lhk_registry *registry, const lhk_plugin *
         if (strcmp(other->plugin->id, plugin->id)) continue;
         *present = !strcmp(other->plugin->version, plugin->version);
         if (*present) return LHK_OK;
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "plugin '%s' %s: version %s is already registered (%.200s)", plugin->id,
-                        plugin->version, other->plugin->version, other->origin);
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "plugin '%s' %s: version %s is already registered (%.200s)",
+                        plugin->id, plugin->version, other->plugin->version, other->origin);
     }
     for (uint32_t i = 0; i < plugin->method_count; i++) {
         const lhk_method *method = plugin->methods[i];

@@ -10,12 +10,12 @@ public final class Cache {
     public let raw: OpaquePointer
     public let configuration: CacheConfiguration
     public let registry: Registry
-    public let host: Host
+    public let host: KernelHost
 
     /// Resolves every method for every layer and allocates the states.
     ///
     /// - Throws: `LonghandError` naming the method or option that is unknown, or the layer that a method does not support.
-    public init(_ configuration: CacheConfiguration, registry: Registry, host: Host) throws(LonghandError) {
+    public init(_ configuration: CacheConfiguration, registry: Registry, host: KernelHost) throws(LonghandError) {
         var handle: OpaquePointer?
         try configuration.withRaw { config throws(LonghandError) in
             try check { lhk_cache_create(config, registry.raw, host.raw, &handle, $0) }
@@ -148,6 +148,7 @@ private func withUnsafePointers(
     _ first: lhk_tensor, _ second: lhk_tensor,
     _ body: (UnsafePointer<lhk_tensor>, UnsafePointer<lhk_tensor>) throws(LonghandError) -> Void
 ) throws(LonghandError) {
-    var first = first, second = second
+    var first = first
+    var second = second
     try body(&first, &second)
 }

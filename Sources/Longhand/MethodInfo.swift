@@ -97,7 +97,7 @@ public struct VariantInfo: Hashable, Sendable {
     public var isaName: String { isa.names.last ?? "scalar" }
 
     /// Whether `host` offers the instruction sets it needs.
-    public func isAvailable(on host: Host) -> Bool { host.isa.isSuperset(of: isa) }
+    public func isAvailable(on host: KernelHost) -> Bool { host.isa.isSuperset(of: isa) }
 }
 
 /// A registered method: what the command line and configurations call by name.
@@ -114,7 +114,8 @@ public struct MethodInfo: Hashable, Sendable {
     public let variants: [VariantInfo]
 
     init?(_ registration: lhk_registration) {
-        let method = registration.method.pointee, plugin = registration.plugin.pointee
+        let method = registration.method.pointee
+        let plugin = registration.plugin.pointee
         guard let role = Role(id: String(cString: method.role)) else { return nil }
         self.role = role
         name = String(cString: method.name)

@@ -21,7 +21,7 @@ extension Registry {
     /// The id of the variant of `method` that `host` would run for `shape`.
     ///
     /// - Throws: `LonghandError`: `.unsupported` with the reason when no variant fits.
-    public func resolve(_ method: MethodInfo, for shape: ProblemShape, host: Host) throws(LonghandError) -> String {
+    public func resolve(_ method: MethodInfo, for shape: ProblemShape, host: KernelHost) throws(LonghandError) -> String {
         let found = UnsafeMutablePointer<lhk_registration>.allocate(capacity: 1)
         defer { found.deallocate() }
         try check { lhk_registry_find(raw, method.role.id, method.name, found, $0) }

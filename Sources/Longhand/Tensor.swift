@@ -75,7 +75,8 @@ public struct Tensor {
     /// Contiguous F32 [rows][heads]. Does not allocate.
     init(matrix data: UnsafeMutablePointer<Float>, _ rows: Int, _ heads: Int) {
         raw = lhk_tensor(
-            data: UnsafeMutableRawPointer(data), dtype: LHK_DTYPE_F32, rank: 2, shape: (Int64(rows), Int64(heads), 0, 0),
+            data: UnsafeMutableRawPointer(data), dtype: LHK_DTYPE_F32, rank: 2,
+            shape: (Int64(rows), Int64(heads), 0, 0),
             stride: (Int64(heads), 1, 0, 0))
     }
 }

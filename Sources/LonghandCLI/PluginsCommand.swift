@@ -36,7 +36,7 @@ struct PluginsCommand: ParsableCommand {
 
     func run() throws {
         let registry = try plugins.discover()
-        let host = try Longhand.Host.openMP()
+        let host = try KernelHost.openMP()
         let listing = PluginListing(registry, host: host, rejected: rejected)
         Console.out(json ? try listing.json() : listing.text())
     }
@@ -58,7 +58,7 @@ struct PluginListing: Encodable {
     let methods: [Method]
     let rejected: [Rejected]?
 
-    init(_ registry: Registry, host: Longhand.Host, rejected: Bool) {
+    init(_ registry: Registry, host: KernelHost, rejected: Bool) {
         isa = host.isa.names
         methods = registry.methods.map { method in
             let chosen = Self.chosen(method, registry, host)
@@ -71,7 +71,7 @@ struct PluginListing: Encodable {
     }
 
     /// Ids of the variants that would run, one per element type of the store.
-    private static func chosen(_ method: MethodInfo, _ registry: Registry, _ host: Longhand.Host) -> Set<String> {
+    private static func chosen(_ method: MethodInfo, _ registry: Registry, _ host: KernelHost) -> Set<String> {
         var ids: Set<String> = []
         for type in [ElementType.f32, .bf16, .f16, nil] {
             var shape = ProblemShape()
@@ -81,7 +81,7 @@ struct PluginListing: Encodable {
         return ids
     }
 
-    private static func describe(_ variant: VariantInfo, _ host: Longhand.Host, _ chosen: Set<String>) -> Variant {
+    private static func describe(_ variant: VariantInfo, _ host: KernelHost, _ chosen: Set<String>) -> Variant {
         func names(_ types: [ElementType]?) -> [String] { types?.map { "\($0)" } ?? [] }
         return Variant(
             id: variant.id, isa: variant.isaName, headDimensions: "\(variant.headDimensions)",

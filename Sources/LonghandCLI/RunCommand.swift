@@ -49,7 +49,7 @@ struct RunCommand: ParsableCommand {
     func run() throws {
         let sampling = try SamplingOptions(temperature: temp, topK: topK, topP: topP, minP: minP, seed: seed)
         let registry = try plugins.discover()
-        let host = try Longhand.Host.openMP(workers: threads)
+        let host = try KernelHost.openMP(workers: threads)
         let text = try [file.map(ModelFiles.document), prompt].compactMap { $0 }.filter { !$0.isEmpty }.joined(separator: "\n\n")
         guard !text.isEmpty else { throw Failure("the prompt is empty") }
         let path = try model ?? ModelFiles.defaultModel()

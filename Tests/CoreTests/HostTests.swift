@@ -30,7 +30,7 @@ final class Tally: Sendable {
 
 @Suite struct HostTests {
     @Test(arguments: [1, 2, 3, 16], [0, 1, 2, 15, 5000]) func everyTaskOnce(workers: Int, tasks: Int) throws {
-        let host = try Host.openMP(workers: workers)
+        let host = try KernelHost.openMP(workers: workers)
         #expect(host.workers == workers)
         let tally = Tally(tasks: tasks)
         host.withParallelFor(tasks: tasks) { tally.run($0, $1) }
@@ -38,7 +38,7 @@ final class Tally: Sendable {
     }
 
     @Test func serialHostRunsInOrderAsWorkerZero() throws {
-        let host = try Host.serial()
+        let host = try KernelHost.serial()
         #expect(host.workers == 1)
         let seen = Mutex<[Int]>([])
         host.withParallelFor(tasks: 100) { task, worker in seen.withLock { $0.append(worker == 0 ? task : -1) } }
@@ -46,7 +46,7 @@ final class Tally: Sendable {
     }
 
     @Test func manyUserThreadsAtOnce() throws {
-        let host = try Host.openMP(workers: 4)
+        let host = try KernelHost.openMP(workers: 4)
         let tallies = (0..<8).map { _ in Tally(tasks: 500) }
         DispatchQueue.concurrentPerform(iterations: 8) { thread in
             host.withParallelFor(tasks: 500) { tallies[thread].run($0, $1) }
@@ -55,7 +55,7 @@ final class Tally: Sendable {
     }
 
     @Test func insideAnotherLoop() throws {
-        let host = try Host.openMP(workers: 3)
+        let host = try KernelHost.openMP(workers: 3)
         let tallies = (0..<6).map { _ in Tally(tasks: 50) }
         host.withParallelFor(tasks: 6) { outer, _ in
             host.withParallelFor(tasks: 50) { tallies[outer].run($0, $1) }
@@ -66,7 +66,7 @@ final class Tally: Sendable {
     @Test func teamsSmallerThanAsked() async {
         await #expect(processExitsWith: .success) {
             setenv("OMP_THREAD_LIMIT", "2", 1)
-            let host = try Host.openMP(workers: 7)
+            let host = try KernelHost.openMP(workers: 7)
             let sum = Atomic(0)
             host.withParallelFor(tasks: 1000) { task, worker in
                 if worker < 7 { sum.add(task, ordering: .relaxed) }
@@ -78,7 +78,7 @@ final class Tally: Sendable {
     @Test func nestedTeams() async {
         await #expect(processExitsWith: .success) {
             setenv("OMP_MAX_ACTIVE_LEVELS", "4", 1)
-            let host = try Host.openMP(workers: 3)
+            let host = try KernelHost.openMP(workers: 3)
             let sum = Atomic(0)
             host.withParallelFor(tasks: 10) { _, _ in
                 host.withParallelFor(tasks: 100) { task, worker in
@@ -96,13 +96,13 @@ final class Tally: Sendable {
             range.split(separator: "-").map { Int($0.trimmingCharacters(in: .whitespaces))! }
         }
         let available = ranges.reduce(0) { $0 + $1.last! - $1.first! + 1 }
-        #expect(try Host.openMP().workers == available)
+        #expect(try KernelHost.openMP().workers == available)
     }
 
     @Test func impossibleWorkerCounts() {
-        #expect(failure { _ = try Host.openMP(workers: 1025) }?.status == .argument)
-        #expect(failure { _ = try Host.openMP(workers: -1) }?.status == .argument)
-        #expect(failure { _ = try Host.openMP(workers: .max) }?.status == .argument)
+        #expect(failure { _ = try KernelHost.openMP(workers: 1025) }?.status == .argument)
+        #expect(failure { _ = try KernelHost.openMP(workers: -1) }?.status == .argument)
+        #expect(failure { _ = try KernelHost.openMP(workers: .max) }?.status == .argument)
     }
 
     @Test func customPool() {
@@ -113,7 +113,7 @@ final class Tally: Sendable {
             for index in (0..<tasks).reversed() { task(context, index, UInt32(index % 2)) }
         }
         let tally = Tally(tasks: 10)
-        Host(raw).withParallelFor(tasks: 10) { tally.run($0, $1) }
+        KernelHost(raw).withParallelFor(tasks: 10) { tally.run($0, $1) }
         tally.expectAllOnce(workers: 2)
     }
 }

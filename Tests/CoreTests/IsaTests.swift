@@ -94,11 +94,11 @@ import Testing
     @Test func maskFromEnvironment() async {
         await #expect(processExitsWith: .success) {
             setenv("LONGHAND_ISA", "scalar", 1)
-            guard try Host.serial().isa == [], try Host.openMP(workers: 2).isa == [] else { exit(1) }
+            guard try KernelHost.serial().isa == [], try KernelHost.openMP(workers: 2).isa == [] else { exit(1) }
         }
         await #expect(processExitsWith: .success) {
             setenv("LONGHAND_ISA", "pentium", 1)
-            let error = failure { _ = try Host.openMP() }
+            let error = failure { _ = try KernelHost.openMP() }
             exit(error?.message.contains("LONGHAND_ISA: unknown instruction set 'pentium'") == true ? 0 : 1)
         }
     }

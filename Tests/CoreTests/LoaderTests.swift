@@ -22,7 +22,8 @@ import Testing
     ]
 
     @Test(arguments: faults) func rejections(definition: String, expected: String) throws {
-        let folder = try TemporaryFolder(), registry = try Registry()
+        let folder = try TemporaryFolder()
+        let registry = try Registry()
         let path = try buildPlugin("Bad", in: folder, definition)
         let error = failure { try registry.load(path: path) }
         #expect(error?.status == .abi)
@@ -34,13 +35,15 @@ import Testing
     }
 
     @Test func wrongVersionIsNotFollowed() throws {
-        let folder = try TemporaryFolder(), registry = try Registry()
+        let folder = try TemporaryFolder()
+        let registry = try Registry()
         let path = try buildPlugin("Wild", in: folder, "FAULT_WILD", "FAULT_MAJOR=9")
         #expect(failure { try registry.load(path: path) }?.status == .abi)
     }
 
     @Test func soundOnesLoad() throws {
-        let folder = try TemporaryFolder(), registry = try Registry()
+        let folder = try TemporaryFolder()
+        let registry = try Registry()
         try registry.load(path: buildPlugin("Newer", in: folder, "MINOR=7"))
         let method = try #require(registry.methods.first)
         #expect(method.name == "tiny")
@@ -57,7 +60,9 @@ import Testing
     }
 
     @Test func discoveryIsSortedAndKeepsRejections() throws {
-        let folder = try TemporaryFolder(), other = try TemporaryFolder(), registry = try Registry()
+        let folder = try TemporaryFolder()
+        let other = try TemporaryFolder()
+        let registry = try Registry()
         try buildPlugin("B", in: folder, "NAME=\"b\"", "ID=\"test.b\"", "VERSION=\"1.0.0\"")
         try buildPlugin("C", in: folder, "NAME=\"c\"", "ID=\"test.b\"", "VERSION=\"2.0.0\"")  // the id of B
         try buildPlugin("D", in: folder, "NAME=\"b\"", "ID=\"test.d\"")  // the name of B
@@ -75,9 +80,10 @@ import Testing
 
         let found = registry.methods.filter { $0.pluginID.hasPrefix("test.") }
         #expect(found.map(\.name) == ["b", "c"])
-        #expect(found.map(\.origin) == [
-            folder.file("libLonghandBPlugin.so"), other.file("libLonghandAPlugin.so"),
-        ])
+        #expect(
+            found.map(\.origin) == [
+                folder.file("libLonghandBPlugin.so"), other.file("libLonghandAPlugin.so"),
+            ])
         let reasons = registry.rejections.filter { $0.path.hasPrefix(folder.path) || $0.path.hasPrefix(other.path) }
         let names = reasons.map { String($0.path.split(separator: "/").last!.dropFirst(11).dropLast(9)) }
         #expect(names == ["C", "D", "Dangling", "Empty", "Fifo", "Folder", "Loop", "Text"])
@@ -87,21 +93,25 @@ import Testing
         ]
         for (rejection, text) in zip(reasons, expected) { #expect(rejection.reason.contains(text), "\(rejection)") }
         // Searching again finds nothing new and repeats no rejection.
-        let methods = registry.methods, rejections = registry.rejections
+        let methods = registry.methods
+        let rejections = registry.rejections
         try registry.discover(searchPath: [folder.path, other.path])
         #expect(registry.methods == methods)
         #expect(registry.rejections == rejections)
     }
 
     @Test func linksToFilesAreFollowed() throws {
-        let folder = try TemporaryFolder(), links = try TemporaryFolder(), registry = try Registry()
+        let folder = try TemporaryFolder()
+        let links = try TemporaryFolder()
+        let registry = try Registry()
         symlink(try buildPlugin("Real", in: folder), links.file("libLonghandLinkPlugin.so"))
         try registry.discover(searchPath: [links.path])
         #expect(registry.methods.contains { $0.origin == links.file("libLonghandLinkPlugin.so") })
     }
 
     @Test func foldersThatCannotBeSearched() throws {
-        let registry = try Registry(), folder = try TemporaryFolder()
+        let registry = try Registry()
+        let folder = try TemporaryFolder()
         let file = try folder.write([1], to: "file")
         for path in [folder.file("missing"), file, "relative/folder", "."] {
             let error = failure { try registry.discover(searchPath: [path]) }
@@ -119,11 +129,14 @@ import Testing
 
     @Test func environmentVariable() async throws {
         await #expect(processExitsWith: .success) {
-            let folder = try TemporaryFolder(), registry = try Registry()
+            let folder = try TemporaryFolder()
+            let registry = try Registry()
             try buildPlugin("Env", in: folder)
             setenv("LONGHAND_PLUGIN_PATH", "relative:\(folder.path)::/missing", 1)
             try registry.discover()
-            guard registry.methods.contains(where: { $0.origin == folder.file("libLonghandEnvPlugin.so") }) else { exit(1) }
+            guard registry.methods.contains(where: { $0.origin == folder.file("libLonghandEnvPlugin.so") }) else {
+                exit(1)
+            }
             let rejected = registry.rejections.map(\.path)
             exit(rejected.contains("relative") && rejected.contains("") && rejected.contains("/missing") ? 0 : 2)
         }
@@ -131,7 +144,8 @@ import Testing
 
     @Test func currentFolderIsNeverSearched() async throws {
         await #expect(processExitsWith: .success) {
-            let folder = try TemporaryFolder(), registry = try Registry()
+            let folder = try TemporaryFolder()
+            let registry = try Registry()
             try buildPlugin("Here", in: folder)
             guard FileManager.default.changeCurrentDirectoryPath(folder.path) else { exit(2) }
             try registry.discover()
@@ -142,9 +156,11 @@ import Testing
     /// A library cut short anywhere is refused or (past its last segment and section table) loads; it never ends the
     /// process.
     @Test func truncatedLibraries() throws {
-        let folder = try TemporaryFolder(), registry = try Registry()
+        let folder = try TemporaryFolder()
+        let registry = try Registry()
         let whole = try [UInt8](Data(contentsOf: URL(fileURLWithPath: buildPlugin("Whole", in: folder))))
-        for cut in [1, 4, 16, 63, 64, 100, 500, 1000, 4096, 4097, 8192, whole.count / 2, whole.count - 1] where cut < whole.count {
+        for cut in [1, 4, 16, 63, 64, 100, 500, 1000, 4096, 4097, 8192, whole.count / 2, whole.count - 1]
+        where cut < whole.count {
             let path = try folder.write(Array(whole[..<cut]), to: "libLonghandCut\(cut)Plugin.so")
             let error = failure { try registry.load(path: path) }
             #expect(error?.status == .abi, "cut at \(cut)")
@@ -153,7 +169,8 @@ import Testing
     }
 
     @Test func otherMachines() throws {
-        let folder = try TemporaryFolder(), registry = try Registry()
+        let folder = try TemporaryFolder()
+        let registry = try Registry()
         let whole = try [UInt8](Data(contentsOf: URL(fileURLWithPath: buildPlugin("Whole", in: folder))))
         for (offset, value) in [(4, UInt8(1)), (5, 2), (16, 2), (18, 0xf3), (0, 0)] {
             var changed = whole

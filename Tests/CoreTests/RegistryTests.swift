@@ -8,9 +8,10 @@ import Testing
 @Suite struct RegistryTests {
     @Test func listsMethodsByRoleThenName() throws {
         let methods = try doubles().methods
-        #expect(methods.map { "\($0.role) \($0.name)" } == [
-            "attention naive", "position shift", "selector all", "selector recent", "store plain",
-        ])
+        #expect(
+            methods.map { "\($0.role) \($0.name)" } == [
+                "attention naive", "position shift", "selector all", "selector recent", "store plain",
+            ])
         let store = try #require(methods.last)
         #expect(store.origin == "built-in")
         #expect(store.pluginID == "test.doubles")
@@ -21,7 +22,7 @@ import Testing
         #expect(variant.exactness == .exact)
         #expect(variant.queryTypes == nil)
         #expect(variant.headDimensions.description == "any")
-        #expect(variant.isAvailable(on: try Host.serial()))
+        #expect(variant.isAvailable(on: try KernelHost.serial()))
     }
 
     @Test func registeringAgainChangesNothing() throws {
@@ -69,7 +70,9 @@ import Testing
             let text = String(cString: expected!)
             let error = failure { try registry.register(plugin: plugin) }
             #expect(error?.status == .abi, "fault \(fault): \(text)")
-            #expect(error?.message.contains(text) == true, "fault \(fault): '\(error?.message ?? "accepted")', not '\(text)'")
+            #expect(
+                error?.message.contains(text) == true,
+                "fault \(fault): '\(error?.message ?? "accepted")', not '\(text)'")
             fault += 1
         }
         #expect(fault > 30)
@@ -109,7 +112,9 @@ import Testing
 }
 
 @Suite struct ResolveTests {
-    static func resolve(isa: InstructionSet, _ change: (inout lhk_problem) -> Void = { _ in }) -> (String?, LonghandError?) {
+    static func resolve(isa: InstructionSet, _ change: (inout lhk_problem) -> Void = { _ in }) -> (
+        String?, LonghandError?
+    ) {
         var host = lhk_host()
         host.struct_size = UInt32(MemoryLayout<lhk_host>.size)
         host.workers = 1

@@ -21,7 +21,8 @@ struct SeededGenerator: RandomNumberGenerator {
 
 /// The seed of this run: LONGHAND_TEST_SEED, or a fresh one. Printed, so that a failure can be replayed.
 func testSeed(_ test: String) -> UInt64 {
-    let seed = ProcessInfo.processInfo.environment["LONGHAND_TEST_SEED"].flatMap(UInt64.init) ?? UInt64.random(in: 1...999_999)
+    let seed =
+        ProcessInfo.processInfo.environment["LONGHAND_TEST_SEED"].flatMap(UInt64.init) ?? UInt64.random(in: 1...999_999)
     print("\(test): LONGHAND_TEST_SEED=\(seed)")
     return seed
 }

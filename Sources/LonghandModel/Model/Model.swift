@@ -9,13 +9,13 @@ public final class Model: Sendable {
     public let shape: ModelShape
     public let tokenizer: Tokenizer
     public let chatFormat: ChatFormat
-    public let host: Host
+    public let host: KernelHost
     let weights: Weights
     let file: GGUFFile
 
     /// Opens `path` and dequantises its weights on `host`'s workers. Throws `GGUFError`, `ModelError` or `LonghandError`
     /// in one clear line.
-    public init(path: String, host: Host) throws {
+    public init(path: String, host: KernelHost) throws {
         file = try GGUFFile(path: path)
         shape = try ModelShape(file)
         tokenizer = try Tokenizer(file)

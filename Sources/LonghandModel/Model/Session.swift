@@ -51,23 +51,29 @@ public final class Session {
             let rows = min(chunk, tokens.count - done)
             try run(tokens[done..<done + rows])
             done += rows
-            if done == tokens.count { try project(row: rows - 1) }
+            if done == tokens.count { try project(rows - 1..<rows, into: buffers.logits) }
             try progress(done)
         }
     }
 
-    /// Processes `tokens` and calls `body` with the logits after each of them, in order.
+    /// Processes `tokens` and calls `body` with the logits after each of them, in order. They are valid for the call.
     public func process(
         _ tokens: [Int32], logitsOfEach body: (_ index: Int, _ logits: UnsafeBufferPointer<Float>) throws -> Void
     ) throws {
         try requireRoom(tokens.count)
+        let vocabulary = model.shape.vocabularySize, batch = 64
+        let many = UnsafeMutablePointer<Float>.allocate(capacity: batch * vocabulary)
+        defer { many.deallocate() }
         var done = 0
         while done < tokens.count {
             let rows = min(chunk, tokens.count - done)
             try run(tokens[done..<done + rows])
-            for row in 0..<rows {
-                try project(row: row)
-                try body(done + row, logits)
+            for first in stride(from: 0, to: rows, by: batch) {
+                let end = min(first + batch, rows)
+                try project(first..<end, into: many)
+                for row in first..<end {
+                    try body(done + row, UnsafeBufferPointer(start: many + (row - first) * vocabulary, count: vocabulary))
+                }
             }
             done += rows
         }
@@ -79,15 +85,14 @@ public final class Session {
         }
     }
 
-    /// Logits of one row of the last chunk.
-    private func project(row: Int) throws {
+    /// Logits [rows][vocabulary] of some rows of the last chunk.
+    private func project(_ rows: Range<Int>, into logits: UnsafeMutablePointer<Float>) throws {
         let shape = model.shape, b = buffers
-        lhk_run_rms_norm(
-            model.host.raw, b.residual + row * shape.width, shape.width, model.weights.outputNorm, shape.normEpsilon,
-            b.normed, shape.width, 1, shape.width)
-        try linear(b.normed, model.weights.output, b.logits, rows: 1, outputs: shape.vocabularySize, inputs: shape.width)
+        norm(b.residual + rows.lowerBound * shape.width, model.weights.outputNorm, b.normed, rows: rows.count)
+        try linear(
+            b.normed, model.weights.output, logits, rows: rows.count, outputs: shape.vocabularySize, inputs: shape.width)
         if let cap = shape.logitSoftcap {
-            for i in 0..<shape.vocabularySize { b.logits[i] = cap * tanhf(b.logits[i] / cap) }
+            for i in 0..<rows.count * shape.vocabularySize { logits[i] = cap * tanhf(logits[i] / cap) }
         }
     }
 

@@ -34,7 +34,7 @@ final class Weights: @unchecked Sendable {  // immutable after init
     let embedding: GGUFTensor
     private let memory: WeightMemory
 
-    init(_ file: GGUFFile, _ shape: ModelShape, host: Host) throws {
+    init(_ file: GGUFFile, _ shape: ModelShape, host: KernelHost) throws {
         let embedding = try file.required(file.tensor("token_embd.weight"), "token_embd.weight")
         var loader = WeightLoader(file: file, host: host, memory: nil)
         _ = try Self.read(&loader, shape)  // first pass: checks names and shapes, adds up sizes
@@ -61,7 +61,7 @@ final class Weights: @unchecked Sendable {  // immutable after init
 /// Lays weights out one after another, 64-byte aligned; without memory it only checks and adds up.
 private struct WeightLoader {
     let file: GGUFFile
-    let host: Host
+    let host: KernelHost
     let memory: WeightMemory?
     var used = 0
 

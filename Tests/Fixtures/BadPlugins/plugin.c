@@ -89,13 +89,13 @@ __attribute__((visibility("default"))) void lhk_test_caller(void) { lhk_test_fun
 #endif
 
 #if defined(FAULT_FUNCTION)
-LHK_API void lhk_plugin_entry(void);
+LHK_EXPORT void lhk_plugin_entry(void);
 void lhk_plugin_entry(void) {}
 #elif defined(FAULT_SMALL)
-extern LHK_API const uint32_t lhk_plugin_entry;
+extern LHK_EXPORT const uint32_t lhk_plugin_entry;
 const uint32_t lhk_plugin_entry = LHK_ENTRY_MAGIC;
 #elif !defined(FAULT_SYMBOL)
-extern LHK_API const lhk_entry lhk_plugin_entry;
+extern LHK_EXPORT const lhk_entry lhk_plugin_entry;
 #if defined(FAULT_NULL)
 const lhk_entry lhk_plugin_entry = {FAULT_MAGIC, FAULT_MAJOR, MINOR, FAULT_SIZE, NULL};
 #elif defined(FAULT_WILD)

@@ -35,8 +35,11 @@ enum TestModel: String, CaseIterable, Sendable {
         smollm2: Result { try Tokenizer(smollm2.open()) }, gemma3: Result { try Tokenizer(gemma3.open()) },
     ]
 
-    /// Opens the model's file in the folder `LONGHAND_CACHE`, or else `.cache/longhand` of the package.
-    func open() throws -> GGUFFile {
+    /// Opens the model's file.
+    func open() throws -> GGUFFile { try GGUFFile(path: path()) }
+
+    /// The model's file in the folder `LONGHAND_CACHE`, or else `.cache/longhand` of the package.
+    func path() throws -> String {
         let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../../..")
         let folder =
             ProcessInfo.processInfo.environment["LONGHAND_CACHE"]
@@ -44,10 +47,10 @@ enum TestModel: String, CaseIterable, Sendable {
         let path = "\(folder)/\(rawValue).gguf"
         guard FileManager.default.fileExists(atPath: path) else {
             throw MissingModel(
-                description: "\(path) is missing: fetch the models with the first command of the README, "
+                description: "\(path) is missing: fetch the models with '.ci/fetch-models', "
                     + "or set LONGHAND_CACHE to the folder that holds them")
         }
-        return try GGUFFile(path: path)
+        return path
     }
 
     /// The model's tokenizer, read once.
@@ -64,14 +67,30 @@ enum TestModel: String, CaseIterable, Sendable {
 
 struct MissingModel: Error, CustomStringConvertible { let description: String }
 
-/// The part of the recorded results that concerns tokens.
+/// The recorded results.
 struct Golden: Decodable {
     struct Case: Decodable {
         let text: String
         let ids: [Int32]
     }
+    struct Perplexity: Decodable { let perplexity: Double }
+    struct Logits: Decodable {
+        let context, position: Int
+        let top_ids: [Int]
+        let top_logits: [Float]
+        let logsumexp: Double
+    }
+    struct Greedy: Decodable {
+        let prompt: String
+        let ids: [Int32]
+        let top1_top2_gap: [Double]
+    }
+    let bos_prepended: Bool
     let token_ids: [Int32]
     let tokenizer_cases: [Case]
+    let perplexity: [String: Perplexity]
+    let logits: [Logits]
+    let greedy: [Greedy]
 }
 
 /// The seed of a random test: `LONGHAND_TEST_SEED`, or a new one; printed, so that a failure can be repeated.

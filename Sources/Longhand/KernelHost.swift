@@ -2,7 +2,7 @@
 import CLonghand
 
 /// What kernels may use of this process: worker threads and instruction sets. Immutable; share one among all caches.
-public final class Host: Sendable {
+public final class KernelHost: Sendable {
     /// The C object, alive as long as this host. Nothing writes to it after `init`.
     nonisolated(unsafe) public let raw: UnsafePointer<lhk_host>
 
@@ -21,20 +21,20 @@ public final class Host: Sendable {
     /// - Parameter workers: at most 1024; 0 takes the processors available to this process.
     /// - Throws: `LonghandError` for too many workers, or when LONGHAND_ISA names an instruction set that is unknown or
     ///   that this CPU lacks.
-    public static func openMP(workers: Int = 0) throws(LonghandError) -> Host {
+    public static func openMP(workers: Int = 0) throws(LonghandError) -> KernelHost {
         let count = try narrow(workers, "workers")
         var host = lhk_host()
         try check { lhk_host_openmp(count, &host, $0) }
-        return Host(host)
+        return KernelHost(host)
     }
 
     /// Runs kernels on the calling thread only.
     ///
     /// - Throws: `LonghandError` when LONGHAND_ISA names an instruction set that is unknown or that this CPU lacks.
-    public static func serial() throws(LonghandError) -> Host {
+    public static func serial() throws(LonghandError) -> KernelHost {
         var host = lhk_host()
         try check { lhk_host_serial(&host, $0) }
-        return Host(host)
+        return KernelHost(host)
     }
 
     /// Number of workers, at least 1.
