@@ -223,8 +223,16 @@ plain_family_checks() {
         env LD_LIBRARY_PATH="$work/$1/moved/lib" "$work/$1/load" all "$folder"
 }
 
-configure_error_checks() {
+# The version stands in CMakeLists.txt for C and in the command for Swift, whose packages have none.
+same_version() {
+    local version
+    version=$(sed -nE 's/^project\(longhand VERSION ([0-9.]+).*/\1/p' "$root/CMakeLists.txt")
+    [[ $version ]] && grep -qF "version: \"$version\"" "$root/Sources/LonghandCLI/LonghandCommand.swift"
+}
+
+configure_checks() {
     context=configure
+    check "library and command have the same version" same_version
     check "a missing libomp is named" refuses 'libomp-dev' \
         configure "$work/no-omp" "$work/none" -DCMAKE_DISABLE_FIND_PACKAGE_Libomp=ON
     check "an unknown sanitizer is refused" refuses "takes address, undefined or thread" \
@@ -253,7 +261,7 @@ done
 
 for compiler in "${compilers[@]}"; do installation_checks "$compiler"; done
 plain_family_checks "${compilers[-1]}"
-configure_error_checks
+configure_checks
 for sanitizer in address undefined; do sanitizer_checks "${compilers[-1]}" $sanitizer; done
 echo "$passed passed, $failed failed"
 ((failed == 0))
