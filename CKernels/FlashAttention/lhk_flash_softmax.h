@@ -32,7 +32,30 @@ LHK_ALWAYS_INLINE float LHK_ISA(tanh)(float x) {
     return tanhf(x);
 }
 
-/// Softcap, ALiBi and log weights, then the mask. Rare or confined to the edges of a mask, so plain loops.
+LHK_ALWAYS_INLINE void LHK_ISA(hide)(float *row, int32_t from, int32_t to) {
+    for (int32_t x = from; x < to; x++) row[x] = -INFINITY;
+}
+
+/// -inf for what row r does not see. In contiguous columns that is three runs; gathered keys are looked at one by one.
+static void LHK_ISA(mask)(const lhk_flash_strip *s, int32_t r, float *row) {
+    int32_t first = lhk_flash_first(s), width = lhk_flash_width(s), begin = s->begin - first, end = s->end - first;
+    int32_t low = s->low[r], high = s->high[r], sink = s->sink;
+    LHK_ISA(hide)(row, 0, begin);
+    LHK_ISA(hide)(row, end, width);
+    if (s->index) {
+        const int32_t *keys = s->index + first;
+        for (int32_t x = begin; x < end; x++) {
+            bool visible = (keys[x] < high) & ((keys[x] >= low) | (keys[x] < sink));
+            row[x] = visible ? row[x] : -INFINITY;
+        }
+        return;
+    }
+    int32_t stop = high - first < end ? high - first : end, sinks = sink - first > begin ? sink - first : begin;
+    LHK_ISA(hide)(row, stop > begin ? stop : begin, end);
+    LHK_ISA(hide)(row, sinks, low - first < stop ? low - first : stop);
+}
+
+/// Softcap, ALiBi and log weights, then the mask.
 static void LHK_ISA(modify)(const lhk_flash_strip *s, float *scores, int64_t lds) {
     int32_t first = lhk_flash_first(s), width = lhk_flash_width(s);
     for (int32_t r = 0; r < s->rows; r++) {
@@ -40,20 +63,13 @@ static void LHK_ISA(modify)(const lhk_flash_strip *s, float *scores, int64_t lds
         if (s->softcap != 0)
             for (int32_t x = 0; x < width; x++) row[x] = s->softcap * LHK_ISA(tanh)(row[x]);
         if (s->biased)
-            for (int32_t x = 0; x < width; x++) {
-                int32_t column = first + x;
-                if (column < s->begin || column >= s->end) continue;
+            for (int32_t column = s->begin; column < s->end; column++) {
                 int64_t key = s->index ? s->index[column] : s->base + column, distance = s->position[r] - key;
-                row[x] -= s->slope[r] * (float)(distance < 0 ? -distance : distance);
-                if (s->log_weights) row[x] += s->log_weights[column] * 1.44269504089f;
+                float *score = &row[column - first];
+                *score -= s->slope[r] * (float)(distance < 0 ? -distance : distance);
+                if (s->log_weights) *score += s->log_weights[column] * 1.44269504089f;
             }
-        if (!s->masked) continue;
-        int32_t low = s->low[r], high = s->high[r], sink = s->sink, begin = s->begin - first, end = s->end - first;
-        for (int32_t x = 0; x < width; x++) {
-            int32_t key = s->index ? (x >= begin && x < end ? s->index[first + x] : INT32_MAX) : first + x;
-            bool visible = (x >= begin) & (x < end) & (key < high) & ((key >= low) | (key < sink));
-            row[x] = visible ? row[x] : -INFINITY;
-        }
+        if (s->masked) LHK_ISA(mask)(s, r, row);
     }
 }
 
