@@ -19,17 +19,23 @@ LHK_ALWAYS_INLINE vec LHK_ISA(exp2)(vec x) {
     return vpow2(y, n);
 }
 
-/// tanh of each element: an odd polynomial near 0, where the exponential form would cancel, and 1 - 2/(e^2x + 1).
+/// tanh: an odd polynomial near 0 (Cephes), where the exponential form would cancel, and 1 - 2/(e^2x + 1) elsewhere. Free of
+/// branches and calls, so that the loop over it becomes vector code.
 LHK_ALWAYS_INLINE float LHK_ISA(tanh)(float x) {
-    float square = x * x;
-    if (fabsf(x) < 0.625f) {
-        float y = -5.70498872745e-3f * square + 2.06390887954e-2f;
-        y = y * square - 5.37397155531e-2f;
-        y = y * square + 1.33314422036e-1f;
-        y = y * square - 3.33332819422e-1f;
-        return x + x * square * y;
-    }
-    return tanhf(x);
+    float a = fabsf(x), square = a * a, near = -5.70498872745e-3f * square + 2.06390887954e-2f;
+    near = near * square - 5.37397155531e-2f;
+    near = near * square + 1.33314422036e-1f;
+    near = near * square - 3.33332819422e-1f;
+    near = a + a * square * near;
+    float y = (a > 20 ? 20 : a) * 2.8853900818f, n = (y + 0x1.8p23f) - 0x1.8p23f, f = y - n;
+    float power = ((1.534580201e-4f * f + 1.3399931138e-3f) * f + 9.6184889942e-3f) * f + 5.5503287772e-2f;
+    power = ((power * f + 2.4022646890e-1f) * f + 6.9314720573e-1f) * f + 1;
+    int32_t exponent = (int32_t)(n < 64 ? n : 0);  // a NaN n takes 0 and stays NaN in `power`
+    uint32_t bits = (uint32_t)(exponent + 127) << 23;
+    float scale;
+    memcpy(&scale, &bits, 4);
+    float far = 1 - 2 / (power * scale + 1);
+    return copysignf(a < 0.625f ? near : far, x);
 }
 
 LHK_ALWAYS_INLINE void LHK_ISA(hide)(float *row, int32_t from, int32_t to) {
