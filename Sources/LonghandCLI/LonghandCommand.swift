@@ -53,8 +53,8 @@ struct LonghandCommand: ParsableCommand {
     private static func fullOneLine(_ error: any Error) -> String {
         guard exitCode(for: error) == .validationFailure else { return "\(error)" }
         let reason = message(for: error).split(separator: "\n").first.map(String.init) ?? "\(error)"
-        let words = CommandLine.arguments.dropFirst().prefix(1)
-        let command = configuration.subcommands.compactMap(\.configuration.commandName).first { words.contains($0) }
-        return "\(reason) (see 'longhand \(command.map { $0 + " " } ?? "")--help')"
+        let names = configuration.subcommands.compactMap { $0.configuration.commandName }
+        let command = CommandLine.arguments.dropFirst().first.flatMap { names.contains($0) ? "longhand \($0)" : nil }
+        return "\(reason) (see '\(command ?? "longhand") --help')"
     }
 }
