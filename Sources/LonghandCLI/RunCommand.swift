@@ -74,6 +74,7 @@ struct RunCommand: ParsableCommand {
         parsing: .unconditional, help: .init("Most tokens per pass while reading the prompt.", valueName: "tokens"))
     var chunk = 512
     @Flag(help: "Give the text to the model as it stands, without its chat format.") var raw = false
+    @Flag(name: .shortAndLong, help: "Log on stderr which variants of the methods were weighed.") var verbose = false
     @Flag(help: "Print one JSON object instead of streaming.") var json = false
     @OptionGroup var plugins: PluginOptions
 
@@ -97,7 +98,7 @@ struct RunCommand: ParsableCommand {
     func run() throws {
         let sampling = try SamplingOptions(temperature: temp, topK: topK, topP: topP, minP: minP, seed: seed)
         let registry = try plugins.discover(requireAny: true)
-        let host = try KernelHost.openMP(workers: threads)
+        let host = try KernelHost.openMP(workers: threads, log: verbose ? KernelLog.stderr() : nil)
         // All that can be wrong with the call shows before the weights are read, which may take long.
         let header = try ModelHeader(path: model ?? DefaultModel.path())
         let capacity = context == 0 ? header.shape.contextLength : context
