@@ -64,7 +64,8 @@ struct Progress {
         guard Console.errorIsTerminal || tenth > shownTenth else { return }
         shownTenth = tenth
         let seconds = max((ContinuousClock.now - start).seconds, 1e-9)
-        let line = "reading: \(done) of \(total) tokens (\(done * 100 / max(total, 1)) %), \(Int(Double(done) / seconds)) tokens/s"
+        let percent = done * 100 / max(total, 1), speed = Int(Double(done) / seconds)
+        let line = "reading: \(done) of \(total) tokens (\(percent) %), \(speed) tokens/s"
         let isLast = done == total
         Console.note(Console.errorIsTerminal ? "\r\(line)\u{1B}[K\(isLast ? "\n" : "")" : line + "\n")
     }

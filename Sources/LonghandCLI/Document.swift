@@ -15,7 +15,9 @@ struct Document {
     /// - Parameter limit: most bytes that can be of use; a longer document is refused as soon as that shows.
     init(path: String, limit: Int) throws {
         let name = path == "-" ? "standard input" : path
-        func systemFailure(_ action: String) -> Failure { Failure("\(name): \(action): \(String(cString: strerror(errno)))") }
+        func systemFailure(_ action: String) -> Failure {
+            Failure("\(name): \(action): \(String(cString: strerror(errno)))")
+        }
         let descriptor = path == "-" ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw systemFailure("cannot open the document") }
         defer { if descriptor != STDIN_FILENO { close(descriptor) } }

@@ -18,7 +18,6 @@ struct Fault: Sendable, CustomTestStringConvertible {
         _ key: String, _ value: GGUFWriter.Value?, _ reason: String, _ architecture: ModelShape.Architecture = .llama
     ) -> Fault {
         let shown = value.map { "\($0)" } ?? "missing"
-        nonisolated(unsafe) let value = value
         return Fault(name: "\(key) \(shown)", architecture: architecture, reason: reason) {
             $0["\(architecture.rawValue).\(key)"] = value
         }
@@ -201,7 +200,7 @@ struct Fault: Sendable, CustomTestStringConvertible {
     @Test func randomHyperparameters() throws {
         var generator = SplitMix(seed: testSeed())
         let integers: [Int64] = [0, 1, 2, 3, 4, 5, 7, 8, 16, 32, 33, 48, 1023, 1 << 20, 1 << 30, 1 << 31, 1 << 40, -1, .max, .min]
-        let floats: [Float] = [0, 1, -1, 2, 1e-30, 1e30, 3.4e38, .nan, .infinity, -.infinity, 1e-45]
+        let floats: [Float] = [0, 1, -1, 2, 1e-30, 1e30, 3.4e38, .nan, .infinity, -.infinity, .leastNonzeroMagnitude]
         let names = [
             "block_count", "embedding_length", "feed_forward_length", "context_length", "attention.head_count",
             "attention.head_count_kv", "attention.key_length", "attention.value_length", "rope.dimension_count",

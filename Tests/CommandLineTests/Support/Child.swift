@@ -31,7 +31,7 @@ let executable: String = {
 ///   - limit: seconds after which it is killed and the test fails.
 func longhand(
     _ arguments: String..., environment: [String: String?] = [:], input: String = "", addressSpace: Int? = nil,
-    executable: String = executable, limit: Double = 60
+    executable: String = executable, limit: Double = 120
 ) throws -> Outcome {
     try longhand(
         arguments, environment: environment, input: input, addressSpace: addressSpace, executable: executable, limit: limit)
@@ -40,7 +40,7 @@ func longhand(
 /// The same with an array of arguments.
 func longhand(
     _ arguments: [String], environment: [String: String?] = [:], input: String = "", addressSpace: Int? = nil,
-    executable: String = executable, limit: Double = 60
+    executable: String = executable, limit: Double = 120
 ) throws -> Outcome {
     let limits = addressSpace.map { "ulimit -v \($0 << 10); " } ?? ""
     return try shell(
@@ -49,7 +49,7 @@ func longhand(
 
 /// Runs a bash script with `$0`, `$1`, ... from `arguments`.
 func shell(
-    _ script: String, _ arguments: [String], environment: [String: String?] = [:], input: String = "", limit: Double = 60
+    _ script: String, _ arguments: [String], environment: [String: String?] = [:], input: String = "", limit: Double = 120
 ) throws -> Outcome {
     try #require(
         FileManager.default.isExecutableFile(atPath: executable), "\(executable) is missing: build it with 'swift build'")
