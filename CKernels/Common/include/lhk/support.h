@@ -148,6 +148,20 @@ static inline float lhk_load_element(const void *data, lhk_dtype dtype, int64_t 
     return dtype == LHK_DTYPE_BF16 ? lhk_bf16_to_f32(half) : lhk_f16_to_f32(half);
 }
 
+/// Whether a row of `dim` elements holds an infinity or NaN.
+static inline bool lhk_row_nonfinite(const void *row, lhk_dtype dtype, int64_t dim) {
+    uint32_t found = 0;
+    if (dtype == LHK_DTYPE_F32) {
+        const uint32_t *bits = (const uint32_t *)row;
+        for (int64_t c = 0; c < dim; c++) found |= (bits[c] & 0x7f800000u) == 0x7f800000u;
+    } else {
+        const uint16_t *bits = (const uint16_t *)row;
+        uint16_t exponent = dtype == LHK_DTYPE_BF16 ? 0x7f80u : 0x7c00u;
+        for (int64_t c = 0; c < dim; c++) found |= (bits[c] & exponent) == exponent;
+    }
+    return found;
+}
+
 static inline void lhk_store_element(void *data, lhk_dtype dtype, int64_t index, float value) {
     if (dtype == LHK_DTYPE_F32)
         ((float *)data)[index] = value;
