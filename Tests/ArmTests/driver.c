@@ -2,10 +2,12 @@
 /// The tests of the C code that need no Swift, for processors that are only emulated: everything under every
 /// instruction level that the processor has.
 ///
-///     driver SEED FIRST COUNT LEVEL GOLDEN
+///     driver PART SEED FIRST COUNT LEVEL GOLDEN
 ///
-/// Runs random problems [FIRST, FIRST + COUNT) of SEED. LEVEL is the highest level that the processor must turn out to
-/// have, GOLDEN the file of expected dequantised values. One line per check; exit code 1 when one failed.
+/// PART is what to run, so that several can run at a time: `units` (detection, variants, rope, layers, caches, faults that
+/// the fuzzer must catch), `random` (random problems [FIRST, FIRST + COUNT) of SEED for all attention subjects), or the old
+/// bugs of one subject: `corpus-direct`, `corpus-panels`, `corpus-tiles`. LEVEL is the highest level that the processor
+/// must turn out to have, GOLDEN the file of expected dequantised values. One line per check; exit code 1 when one failed.
 #define _POSIX_C_SOURCE 200809L  // setenv
 #include "driver.h"
 
@@ -143,35 +145,50 @@ static bool read_number(const char *text, uint64_t *out) {
     return *text && !*end && !errno;
 }
 
-int main(int argc, char **argv) {
-    uint64_t seed, first, count;
-    if (argc != 6 || !read_number(argv[1], &seed) || !read_number(argv[2], &first) || !read_number(argv[3], &count)) {
-        fputs("usage: driver SEED FIRST COUNT LEVEL GOLDEN\n", stderr);
-        return 2;
+static void run_units(const arm_levels *levels, fuzz_session *f, const char *expected, const char *golden) {
+    check_detection(expected, lhk_isa_detect());
+    for (uint32_t i = 0; i < levels->count; i++) {
+        check_variants(&levels->levels[i]);
+        arm_check_rope(&levels->levels[i], f->options.seed);
+        arm_check_layers(&levels->levels[i], f->options.seed, golden);
+        arm_check_cache(&levels->levels[i], f->options.seed);
     }
-    lhk_isa detected = lhk_isa_detect();
-    arm_levels levels = find_levels(detected);
-    check_detection(argv[4], detected);
-    for (uint32_t i = 0; i < levels.count; i++) {
-        check_variants(&levels.levels[i]);
-        arm_check_rope(&levels.levels[i], seed);
-        arm_check_layers(&levels.levels[i], seed, argv[5]);
-        arm_check_cache(&levels.levels[i], seed);
-    }
-    lhk_host pool;
-    lhk_error error = {.struct_size = sizeof error};
-    if (!arm_result(!lhk_host_openmp(3, &pool, &error), "a pool of three threads")) return 1;
-    static fuzz_session f;
-    f.levels = levels.text;
-    f.options = (lhk_fuzz_options){.struct_size = sizeof f.options, .isa_count = levels.count, .isas = levels.isas,
-                                   .seed = seed, .first_case = first, .case_count = count, .pool = &pool};
+    check_faults(f);
+}
+
+/// False: there is no such part.
+static bool run_fuzz(const char *part, fuzz_session *f) {
+    static const char *const parts[] = {"corpus-direct", "corpus-panels", "corpus-tiles"};
     const lhk_fuzz_subject subjects[] = {lhk_fuzz_flash_attention(), lhk_fuzz_store_attention(false),
                                          lhk_fuzz_store_attention(true)};
-    check_faults(&f);
+    bool random = !strcmp(part, "random"), found = random;
     for (int i = 0; i < 3; i++) {
-        f.options.subject = subjects[i];
-        check_random(&f);
-        check_corpus(&f);
+        f->options.subject = subjects[i];
+        if (random) check_random(f);
+        if (strcmp(part, parts[i])) continue;
+        check_corpus(f);
+        found = true;
     }
-    return any_failed;
+    return found;
+}
+
+int main(int argc, char **argv) {
+    static fuzz_session f;
+    lhk_fuzz_options *o = &f.options;
+    bool usable = argc == 7 && read_number(argv[2], &o->seed) && read_number(argv[3], &o->first_case) &&
+                  read_number(argv[4], &o->case_count);
+    arm_levels levels = find_levels(lhk_isa_detect());
+    lhk_host pool;
+    lhk_error error = {.struct_size = sizeof error};
+    if (lhk_host_openmp(3, &pool, &error)) return fprintf(stderr, "driver: %s\n", error.text), 2;
+    f.levels = levels.text;
+    o->struct_size = sizeof *o;
+    o->isa_count = levels.count;
+    o->isas = levels.isas;
+    o->pool = &pool;
+    if (usable && !strcmp(argv[1], "units")) run_units(&levels, &f, argv[5], argv[6]);
+    else usable = usable && run_fuzz(argv[1], &f);
+    if (usable) return any_failed;
+    fputs("usage: driver units|random|corpus-direct|corpus-panels|corpus-tiles SEED FIRST COUNT LEVEL GOLDEN\n", stderr);
+    return 2;
 }

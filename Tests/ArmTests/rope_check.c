@@ -43,6 +43,6 @@ void arm_check_rope(const arm_level *level, uint64_t seed) {
         double share = check_one(level, number, &seed, &error);
         if (!(share <= worst)) worst = share;
     }
-    arm_result(worst <= 1, "%s: 60 rotations are the reference's, error at most %.2f of what is allowed %s", level->name,
-               worst, error.text);
+    arm_result(worst <= 1, "%s: 60 rotations are the reference's, error at most %.2f of what is allowed%s%s", level->name,
+               worst, *error.text ? ": " : "", error.text);
 }
