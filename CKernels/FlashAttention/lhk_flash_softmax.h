@@ -4,6 +4,7 @@
 /// The including file defines LHK_ISA(x), a name per ISA; the vector type `vec` of LHK_LANES floats with vload, vstore,
 /// vset, vadd, vsub, vmul, vfma, vmax (its second operand when either is NaN), vsum, vgreatest, and vpow2(x, n): x * 2^n
 /// for integral n, 0 where n < -126 in effect; vround. Scores are in log2 units, so exp is exp2 and LSE is converted once.
+/// LHK_SOFTMAX_BF16 asks for probabilities in bf16 too, with vstore_bf16(p, x), which rounds to nearest even.
 
 /// 2^x for x <= 127. x - round(x) in [-1/2, 1/2] goes through the minimax polynomial of degree 6 (relative error 2e-9
 /// before rounding); -inf gives 0, NaN stays NaN.
@@ -109,3 +110,20 @@ static void LHK_ISA(softmax)(const lhk_flash_strip *s, float *scores, int64_t ld
         s->l[r] += vsum(sum);
     }
 }
+
+#ifdef LHK_SOFTMAX_BF16
+/// The softmax with probabilities rounded to bf16 at the start of each row's storage. The sum is of the unrounded ones.
+static void LHK_ISA(softmax_bf16)(const lhk_flash_strip *s, float *scores, int64_t lds, int32_t width) {
+    for (int32_t r = 0; r < s->rows; r++) {
+        float *row = scores + r * lds;
+        uint16_t *rounded = (uint16_t *)row;
+        vec m = vset(LHK_ISA(advance)(s, r, row, width)), sum = vset(0);
+        for (int32_t x = 0; x < width; x += LHK_LANES) {
+            vec p = LHK_ISA(exp2)(vsub(vload(row + x), m));
+            sum = vadd(sum, p);
+            vstore_bf16(rounded + x, p);
+        }
+        s->l[r] += vsum(sum);
+    }
+}
+#endif
