@@ -98,6 +98,13 @@ public final class Session {
         }
     }
 
+    /// One pass of the layers over up to `chunk` tokens, without logits; `project` then gives those of its rows.
+    func pass(_ tokens: ArraySlice<Int32>) throws {
+        precondition(!tokens.isEmpty && tokens.count <= chunk)
+        try requireRoom(tokens.count)
+        try run(tokens)
+    }
+
     private func requireRoom(_ count: Int) throws {
         guard count <= cache.capacity - cache.length else {
             throw ModelError("\(count) tokens do not fit: \(cache.length) of \(cache.capacity) tokens of context are in use")
@@ -105,7 +112,7 @@ public final class Session {
     }
 
     /// Logits [rows][vocabulary] of some rows of the last chunk.
-    private func project(_ rows: Range<Int>, into logits: UnsafeMutablePointer<Float>) throws {
+    func project(_ rows: Range<Int>, into logits: UnsafeMutablePointer<Float>) throws {
         let shape = model.shape, b = buffers
         norm(b.residual + rows.lowerBound * shape.width, model.weights.outputNorm, b.normed, rows: rows.count)
         try linear(
