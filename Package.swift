@@ -40,6 +40,9 @@ var targets: [Target] = [
         name: "LonghandModelTests", dependencies: ["CLonghand", "Longhand", "LonghandLayers", "LonghandModel"], resources: [.copy("Golden")],
         swiftSettings: swiftSettings),
     .testTarget(
+        name: "EvaluationTests", dependencies: ["CLonghand", "Longhand", "LonghandLayers", "LonghandModel"],
+        swiftSettings: swiftSettings),
+    .testTarget(
         name: "LayersTests", dependencies: ["CLonghand", "LonghandLayers"], exclude: ["Golden", "generate_golden.py"],
         swiftSettings: swiftSettings),
     // Runs the built `longhand` as a child process.

@@ -121,6 +121,15 @@ void lhk_layer_exp(lhk_isa isa, const float *x, float *out, size_t count) {
     lhk_layers_for_isa(isa)->exp(x, out, count);
 }
 
+lhk_status lhk_layer_narrow(
+    lhk_isa isa, lhk_dtype dtype, const float *x, uint16_t *out, size_t count, lhk_error *error) {
+    if (dtype != LHK_DTYPE_F16 && dtype != LHK_DTYPE_BF16) {
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "element type %u is not f16 or bf16", dtype);
+    }
+    lhk_layers_for_isa(isa)->narrow(dtype, x, out, count);
+    return LHK_OK;
+}
+
 static lhk_status lhk_check_row(size_t count, int32_t argument, lhk_error *error) {
     if (count <= INT32_MAX) return LHK_OK;
     return lhk_fail(error, LHK_ERROR_OVERFLOW, argument, "a row of %zu logits is longer than 2^31 - 1", count);
@@ -140,6 +149,14 @@ lhk_status lhk_layer_argmax(lhk_isa isa, const float *logits, size_t count, int6
     float max;
     lhk_layers_for_isa(isa)->logit_statistics(logits, count, &max, index, NULL);
     return LHK_OK;
+}
+
+lhk_status lhk_layer_compare_logits(
+    lhk_isa isa, const float *reference, const float *other, size_t count, lhk_layer_comparison *out,
+    lhk_error *error) {
+    lhk_status status = lhk_check_row(count, 3, error);
+    if (status == LHK_OK) lhk_layers_for_isa(isa)->compare_logits(reference, other, count, out);
+    return status;
 }
 
 lhk_status lhk_layer_token_nll(

@@ -15,6 +15,7 @@
 #include "lhk_vector_body.h"
 #include "lhk_dequantize_body.h"
 #include "lhk_linear_body.h"
+#include "lhk_logit_body.h"
 
 static inline __attribute__((always_inline)) void lhk_map(
     const float *a, const float *b, float *out, size_t count, vf op(vf, vf)) {
@@ -58,6 +59,30 @@ static void lhk_scale(const float *x, float factor, float *out, size_t count) {
     for (size_t i = 0; i < count; i++) out[i] = x[i] * factor;
 }
 
+// Rounding to nearest even, by integers so that every ISA gives the same bits; see the scalar forms in support.h.
+static inline vu lhk_bf16_bits(vu bits) {
+    vu nan = (vu)((bits & 0x7fffffffu) > 0x7f800000u);
+    vu rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    return (nan & ((bits >> 16) | 0x40u)) | (~nan & rounded);
+}
+static inline vu lhk_f16_bits(vu bits) {
+    vu sign = (bits >> 16) & 0x8000u, magnitude = bits & 0x7fffffffu, top = (magnitude >> 13) & 0x3ffu;
+    vu nan = (vu)(magnitude > 0x7f800000u), large = (vu)(magnitude >= 0x477ff000u), small = (vu)(magnitude < 0x38800000u);
+    vu normal = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
+    vu subnormal = (vu)((vf)(magnitude & small) + 0.5f) - 0x3f000000u;  // adding 0.5 aligns and rounds the mantissa
+    vu out = (small & subnormal) | (~small & normal);
+    out = (large & 0x7c00u) | (~large & out);
+    return sign | (nan & (0x7e00u | top)) | (~nan & out);
+}
+
+static void lhk_narrow(uint32_t dtype, const float *x, uint16_t *out, size_t count) {
+    for (size_t i = 0; i < count; i += LHK_LANES) {
+        vu bits = (vu)lhk_load_part(x + i, count - i, 0);
+        vh half = __builtin_convertvector(dtype == LHK_DTYPE_BF16 ? lhk_bf16_bits(bits) : lhk_f16_bits(bits), vh);
+        memcpy(out + i, &half, (count - i < LHK_LANES ? count - i : LHK_LANES) * sizeof *out);
+    }
+}
+
 static void lhk_rms_norm(
     const float *x, size_t x_stride, const float *w, float eps, float *out, size_t out_stride, size_t rows,
     size_t cols) {
@@ -83,45 +108,6 @@ static void lhk_rms_norm(
     }
 }
 
-// One pass for maximum, index and NaN, one for the sum, because exp needs the maximum first.
-static void lhk_logit_statistics(
-    const float *logits, size_t count, float *max, int64_t *argmax, double *log_sum_exp) {
-    vf best = lhk_splat(-INFINITY);
-    vi best_at = lhk_lane_index(), nan = {0};
-    vu at = (vu)best_at;
-    for (size_t i = 0; i < count; i += LHK_LANES) {
-        vf v = lhk_load_part(logits + i, count - i, -INFINITY);
-        vi larger = v > best;
-        best = lhk_select(larger, v, best);
-        best_at = (larger & (vi)at) | (~larger & best_at);
-        nan |= v != v;
-        at += LHK_LANES;
-    }
-    float top = -INFINITY;
-    int32_t top_at = 0, any_nan = 0;
-    for (int l = 0; l < LHK_LANES; l++) {
-        any_nan |= nan[l];
-        if (best[l] > top || (best[l] == top && best_at[l] < top_at)) {
-            top = best[l];
-            top_at = best_at[l];
-        }
-    }
-    *max = any_nan ? NAN : top;
-    *argmax = any_nan || count == 0 ? -1 : (top == -INFINITY ? 0 : top_at);
-    if (!log_sum_exp) return;
-    *log_sum_exp = (double)*max;
-    if (any_nan || isinf(top)) return;
-    vf shift = lhk_splat(top);
-    vd sum = {0};
-    for (size_t i = 0; i < count; i += LHK_LANES) {
-        vf v = lhk_load_part(logits + i, count - i, -INFINITY);
-        sum += __builtin_convertvector(lhk_exp_vector(v - shift), vd);
-    }
-    double total = 0;
-    for (int l = 0; l < LHK_LANES; l++) total += sum[l];
-    *log_sum_exp = (double)top + log(total);
-}
-
 const lhk_layers_table LHK_TABLE = {
     .dequantize = lhk_dequantize,
     .rms_norm = lhk_rms_norm,
@@ -130,6 +116,8 @@ const lhk_layers_table LHK_TABLE = {
     .gelu_tanh_mul = lhk_gelu_tanh_mul,
     .scale = lhk_scale,
     .exp = lhk_exp,
+    .narrow = lhk_narrow,
     .logit_statistics = lhk_logit_statistics,
+    .compare_logits = lhk_compare_logits,
     .linear_small = lhk_linear_small,
 };

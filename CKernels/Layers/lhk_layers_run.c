@@ -115,3 +115,30 @@ lhk_status lhk_run_dequantize(const lhk_host *host, int32_t type, const void *sr
     lhk_parallel_for(host, row_tasks(rows), dequantize_task, &job);
     return atomic_load(&job.failure.status);
 }
+
+typedef struct compare_job {
+    const lhk_host *host;
+    const float *reference, *other;
+    size_t cols;
+    lhk_layer_comparison *out;
+    failure failure;
+} compare_job;
+
+// A row is a whole vocabulary, enough for a task.
+static void compare_task(void *context, int64_t row, uint32_t worker) {
+    (void)worker;
+    compare_job *job = context;
+    lhk_error error = {.struct_size = sizeof error};
+    const size_t at = (size_t)row * job->cols;
+    lhk_status status = lhk_layer_compare_logits(job->host->isa, job->reference + at, job->other + at, job->cols,
+                                                 job->out + row, &error);
+    report(&job->failure, status, &error);
+}
+
+lhk_status lhk_run_compare_logits(const lhk_host *host, const float *reference, const float *other, size_t rows,
+                                  size_t cols, lhk_layer_comparison *out, lhk_error *error) {
+    compare_job job = {.host = host, .reference = reference, .other = other, .cols = cols, .out = out,
+                       .failure = {.error = error}};
+    lhk_parallel_for(host, (int64_t)rows, compare_task, &job);
+    return atomic_load(&job.failure.status);
+}

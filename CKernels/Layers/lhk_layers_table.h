@@ -32,8 +32,11 @@ typedef struct lhk_layers_table {
     lhk_layers_binary *gelu_tanh_mul;
     void (*scale)(const float *x, float factor, float *out, size_t count);
     void (*exp)(const float *x, float *out, size_t count);
+    /// `dtype` is F16 or BF16.
+    void (*narrow)(uint32_t dtype, const float *x, uint16_t *out, size_t count);
     /// `log_sum_exp` may be null.
     void (*logit_statistics)(const float *logits, size_t count, float *max, int64_t *argmax, double *log_sum_exp);
+    void (*compare_logits)(const float *reference, const float *other, size_t count, lhk_layer_comparison *out);
     /// Columns `[begin, end)` of y = x * w^T, for few rows.
     void (*linear_small)(
         const lhk_linear_shape *shape, const float *x, const float *w, float *y, size_t begin, size_t end);

@@ -10,6 +10,36 @@ import Testing
         0, -0.0, 1, -1, 20, -20, 80, -80, 100, -100, 1e10, -1e10, 3e38, -3e38, 0x1p-140, -0x1p-140, .infinity, .nan,
     ]
 
+    /// The 16-bit neighbours of a float, found by trial: the nearer one, the even one of a tie.
+    @Test(arguments: isaMasks) func narrow(isa: UInt64) {
+        var generator = SeededGenerator(stream: 12)
+        for count in interestingSizes(upTo: 3000, using: &generator) {
+            var values = (0..<count).map { _ in Float(bitPattern: UInt32.random(in: 0 ... .max, using: &generator)) }
+            for (index, value) in Self.extremes.enumerated() where index < count { values[index] = value }
+            for index in stride(from: 40, to: count, by: 3) { values[index] = .random(in: -2...2, using: &generator) * 0x1p-13 }
+            let x = Guarded(values), half = Guarded([UInt16](repeating: 0xAAAA, count: count))
+            #expect(lhk_layer_narrow(isa, LHK_DTYPE_BF16, x.pointer, half.pointer, count, nil) == LHK_OK)
+            for (value, bits) in zip(values, half.values) {
+                let got = Float(bitPattern: UInt32(bits) << 16)
+                if value.isNaN { #expect(got.isNaN); continue }
+                let low = value.bitPattern & 0xFFFF, down = UInt16(value.bitPattern >> 16)
+                let up = low > 0x8000 || (low == 0x8000 && down & 1 == 1)
+                #expect(bits == (up ? down + 1 : down), "\(value), ISA \(isa), seed \(testSeed)")
+            }
+            #if arch(arm64) || os(Linux)
+            #expect(lhk_layer_narrow(isa, LHK_DTYPE_F16, x.pointer, half.pointer, count, nil) == LHK_OK)
+            for (value, bits) in zip(values, half.values) {
+                let got = Float16(bitPattern: bits)
+                let isSame = value.isNaN ? got.isNaN : bits == Float16(value).bitPattern
+                #expect(isSame, "\(value) gives \(got), ISA \(isa), seed \(testSeed)")
+            }
+            #endif
+        }
+        var half: [UInt16] = [7]
+        #expect(lhk_layer_narrow(isa, LHK_DTYPE_F32, [1], &half, 1, nil) == LHK_ERROR_ARGUMENT)
+        #expect(half == [7])
+    }
+
     @Test(arguments: isaMasks) func rmsNorm(isa: UInt64) {
         var generator = SeededGenerator(stream: 2)
         for cols in interestingSizes(upTo: 2100, using: &generator) {

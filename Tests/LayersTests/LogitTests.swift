@@ -75,6 +75,84 @@ import Testing
         }
     }
 
+    static func comparison(_ isa: UInt64, _ reference: [Float], _ other: [Float]) -> lhk_layer_comparison {
+        let a = Guarded(reference), b = Guarded(other)
+        var result = lhk_layer_comparison()
+        #expect(lhk_layer_compare_logits(isa, a.pointer, b.pointer, reference.count, &result, nil) == LHK_OK)
+        return result
+    }
+
+    /// sum of p (log p - log q) by its definition.
+    static func divergence(_ reference: [Float], _ other: [Float]) -> Double {
+        func logSoftmax(_ row: [Float]) -> [Double] {
+            let top = Double(row.max()!)
+            let sum = row.reduce(0) { $0 + exp(Double($1) - top) }
+            return row.map { Double($0) - top - log(sum) }
+        }
+        return zip(logSoftmax(reference), logSoftmax(other)).reduce(0) { sum, pair in
+            let p = exp(pair.0)
+            return p == 0 ? sum : sum + p * (pair.0 - pair.1)
+        }
+    }
+
+    @Test(arguments: isaMasks) func comparisonEqualsReference(isa: UInt64) {
+        var generator = SeededGenerator(stream: 10)
+        for count in interestingSizes(upTo: 5000, using: &generator) where count > 0 {
+            for spread: Float in [1e-4, 0.1, 3, 300] {
+                let reference = generator.floats(count, in: -20...20)
+                var other = zip(reference, generator.floats(count, in: -1...1)).map { $0 + spread * $1 }
+                if count > 4 { other[count / 2] = 31 }
+                let result = Self.comparison(isa, reference, other)
+                let expected = Self.divergence(reference, other)
+                let context = "ISA \(isa), count \(count), spread \(spread), seed \(testSeed)"
+                #expect(result.kl_divergence >= 0 && abs(result.kl_divergence - expected) < 1e-12 * max(1, expected), "\(context)")
+                let statistics = [reference, other].map { Self.statistics(isa, $0) }
+                #expect(result.reference_argmax == statistics[0].argmax && result.other_argmax == statistics[1].argmax)
+                #expect(abs(result.reference_log_sum_exp - statistics[0].log_sum_exp) < 1e-6, "\(context)")
+                #expect(abs(result.other_log_sum_exp - statistics[1].log_sum_exp) < 1e-6, "\(context)")
+                #expect(Self.comparison(isa, reference, reference).kl_divergence == 0, "\(context)")
+                // A constant added to all logits changes no probability.
+                let shifted = Self.comparison(isa, reference, reference.map { $0 + 64 })
+                #expect(shifted.kl_divergence < 1e-4 && shifted.other_argmax == result.reference_argmax, "\(context)")
+            }
+        }
+    }
+
+    @Test(arguments: isaMasks) func comparisonOfSpecialRows(isa: UInt64) {
+        func kl(_ reference: [Float], _ other: [Float]) -> Double { Self.comparison(isa, reference, other).kl_divergence }
+        let none = -Float.infinity
+        for padding in [0, 3, 40] {
+            let rest = [Float](repeating: none, count: padding)
+            #expect(kl([0, 0] + rest, [0, none] + rest) == .infinity)
+            #expect(abs(kl([0, none] + rest, [0, 0] + rest) - log(2)) < 1e-15)
+            #expect(kl([0, none, 5] + rest, [0, none, 5] + rest) == 0)
+            // Probabilities below the least double count as none.
+            #expect(abs(kl([0, -2000] + rest, [0, 0] + rest) - log(2)) < 1e-15)
+            #expect(kl([none, none] + rest, [0, 0] + rest).isNaN && kl([0, 0] + rest, [none, none] + rest).isNaN)
+            #expect(kl([.infinity, 0] + rest, [0, 0] + rest).isNaN && kl([0, 0] + rest, [.infinity, 0] + rest).isNaN)
+            #expect(kl([.nan, 0] + rest, [0, 0] + rest).isNaN && kl([0, 0] + rest, [0, .nan] + rest).isNaN)
+        }
+        #expect(kl([], []).isNaN)
+        // Far from zero and apart: nothing overflows.
+        #expect(abs(kl([3e38, 0], [0, -3e38]) - 0) < 1e-15)
+        #expect(kl([0, 3e38], [3e38, 0]) > 1e38)
+    }
+
+    @Test func comparisonOnWorkers() throws {
+        var generator = SeededGenerator(stream: 11), host = lhk_host()
+        #expect(lhk_host_openmp(2, &host, nil) == LHK_OK)
+        let rows = 37, cols = 301
+        let reference = generator.floats(rows * cols), other = generator.floats(rows * cols)
+        var results = [lhk_layer_comparison](repeating: .init(), count: rows)
+        #expect(lhk_run_compare_logits(&host, reference, other, rows, cols, &results, nil) == LHK_OK)
+        for r in 0..<rows {
+            let range = r * cols..<(r + 1) * cols
+            let alone = Self.comparison(host.isa, Array(reference[range]), Array(other[range]))
+            #expect(alone.kl_divergence.bitPattern == results[r].kl_divergence.bitPattern)
+        }
+        #expect(lhk_run_compare_logits(&host, reference, other, 1, 1 << 31, &results, nil) == LHK_ERROR_OVERFLOW)
+    }
+
     @Test func refusesBadTargetsAndSizes() {
         var nll = [-1.0, -1.0]
         for target in [-1, 3, Int32.min, Int32.max] {

@@ -39,7 +39,7 @@ public final class GGUFFile: Sendable {
 
     /// Opens and checks the file at `path`; throws `GGUFError` where it is missing, unreadable or malformed.
     public init(path: String) throws {
-        let file = try MappedFile(path: path)
+        let file = try MappedFile(path: path, format: "GGUF") { GGUFError(path: path, reason: $0) }
         var reader = GGUFReader(file)
         version = try Self.readVersion(&reader)
         let tensorCount = try Self.readCount(&reader, "tensors", bytesPerEntry: GGUFLimits.bytesPerTensor)

@@ -17,10 +17,13 @@ final class MappedFile: @unchecked Sendable {
     let path: String
     let bytes: UnsafeRawBufferPointer
 
-    /// Maps the file at `path`; throws `GGUFError` unless it is a readable, regular and non-empty file.
-    init(path: String) throws {
-        func failure(_ reason: String) -> GGUFError { GGUFError(path: path, reason: reason) }
-        func systemFailure(_ action: String) -> GGUFError { failure("\(action): \(String(cString: strerror(errno)))") }
+    /// Maps the file at `path`; throws unless it is a readable, regular and non-empty file.
+    ///
+    /// - Parameters:
+    ///   - format: what the file should be, for error messages.
+    ///   - failure: makes the error of a reason.
+    init(path: String, format: String, failure: (String) -> any Error) throws {
+        func systemFailure(_ action: String) -> any Error { failure("\(action): \(String(cString: strerror(errno)))") }
 
         guard !path.utf8.contains(0) else { throw failure("a path cannot contain a zero byte") }
         // Without O_NONBLOCK, opening a FIFO would wait for a writer.
@@ -32,10 +35,10 @@ final class MappedFile: @unchecked Sendable {
         guard fstat(descriptor, &status) == 0 else { throw systemFailure("cannot read its size") }
         switch status.st_mode & S_IFMT {
         case S_IFREG: break
-        case S_IFDIR: throw failure("is a directory, not a GGUF file")
+        case S_IFDIR: throw failure("is a directory, not a \(format) file")
         default: throw failure("is not a regular file")
         }
-        guard status.st_size > 0 else { throw failure("is empty, not a GGUF file") }
+        guard status.st_size > 0 else { throw failure("is empty, not a \(format) file") }
         guard let size = Int(exactly: status.st_size),
             let base = mmap(nil, size, PROT_READ, MAP_PRIVATE, descriptor, 0), base != MAP_FAILED
         else { throw systemFailure("cannot map into memory") }

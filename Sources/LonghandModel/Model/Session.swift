@@ -4,6 +4,21 @@ import Foundation
 import Longhand
 import LonghandLayers
 
+/// Queries, keys and values of one chunk in one layer as they go into the cache, before positions. The views are valid
+/// during the call of the observer only.
+public struct ProjectedRows {
+    public let layer: Int
+    /// Position of the first row.
+    public let first: Int
+    public let rows: Int
+    /// [rows][queryHeads][headDimK]
+    public let queries: Tensor
+    /// [rows][kvHeads][headDimK]
+    public let keys: Tensor
+    /// [rows][kvHeads][headDimV]
+    public let values: Tensor
+}
+
 /// One sequence being read and continued by a model. Not thread-safe; the work runs on the host's workers.
 ///
 /// Tokens go through the layers in chunks, so that activation memory depends on the chunk and not on the prompt.
@@ -16,6 +31,10 @@ public final class Session {
     public var logits: UnsafeBufferPointer<Float> { UnsafeBufferPointer(start: buffers.logits, count: model.shape.vocabularySize) }
     /// Tokens processed so far.
     public var length: Int { cache.length }
+
+    /// Sees what every layer computes for every chunk, before the cache takes it. An error ends the pass and leaves the
+    /// layers with different lengths: truncate to the length before the pass to go on.
+    public var observer: ((ProjectedRows) throws -> Void)?
 
     private let buffers: Activations
 
@@ -108,6 +127,13 @@ public final class Session {
         }
     }
 
+    /// One pass of the layers over up to `chunk` tokens, without logits; `project` then gives those of its rows.
+    func pass(_ tokens: ArraySlice<Int32>) throws {
+        precondition(!tokens.isEmpty && tokens.count <= chunk)
+        try requireRoom(tokens.count)
+        try run(tokens)
+    }
+
     private func requireRoom(_ count: Int) throws {
         guard count <= cache.capacity - cache.length else {
             throw ModelError("\(count) tokens do not fit: \(cache.length) of \(cache.capacity) tokens of context are in use")
@@ -115,7 +141,7 @@ public final class Session {
     }
 
     /// Logits [rows][vocabulary] of some rows of the last chunk.
-    private func project(_ rows: Range<Int>, into logits: UnsafeMutablePointer<Float>) throws {
+    func project(_ rows: Range<Int>, into logits: UnsafeMutablePointer<Float>) throws {
         let shape = model.shape, b = buffers
         norm(b.residual + rows.lowerBound * shape.width, model.weights.outputNorm, b.normed, rows: rows.count)
         try linear(
@@ -163,12 +189,16 @@ public final class Session {
         func view(_ offset: Int, heads: Int, dim: Int) throws -> Tensor {
             try Tensor(b.qkv + offset, shape: [rows, heads, dim], strides: [stride, dim, 1])
         }
-        try cache.append(
-            layer: index, keys: view(q, heads: layer.kvHeads, dim: layer.headDimK),
+        let projected = try ProjectedRows(
+            layer: index, first: cache.length(layer: index), rows: rows,
+            queries: view(0, heads: layer.queryHeads, dim: layer.headDimK),
+            keys: view(q, heads: layer.kvHeads, dim: layer.headDimK),
             values: view(q + k, heads: layer.kvHeads, dim: layer.headDimV))
+        try observer?(projected)
+        try cache.append(layer: index, keys: projected.keys, values: projected.values)
         let outWidth = layer.queryHeads * layer.headDimV
         try cache.attend(
-            layer: index, queries: view(0, heads: layer.queryHeads, dim: layer.headDimK),
+            layer: index, queries: projected.queries,
             out: Tensor(b.attended, shape: [rows, layer.queryHeads, layer.headDimV]))
         try linear(b.attended, w.attentionOutput, b.normed, rows: rows, outputs: width, inputs: outWidth)
         if let post = w.attentionPostNorm { norm(b.normed, post, b.normed, rows: rows) }
