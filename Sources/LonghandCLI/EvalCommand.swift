@@ -44,8 +44,8 @@ struct EvalCommand: ParsableCommand {
     func run() throws {
         let parsed = try configurations.map { try EvaluationConfiguration(parsing: $0) }
         let registry = try plugins.discover()
-        let model = try Model(path: model ?? ModelFiles.defaultModel(), host: .openMP(workers: threads))
-        let tokens = model.tokenizer.encode(try ModelFiles.document(file))
+        let model = try Model(path: model ?? DefaultModel.path(), host: .openMP(workers: threads))
+        let tokens = model.tokenizer.encode(try Document(path: file, limit: Document.byteLimit).text)
         var options = EvaluationOptions()
         options.context = context == 0 ? min(max(2, tokens.count), model.shape.contextLength) : context
         (options.windows, options.decodeFrom, options.chunk) = (windows, decodeFrom, chunk)
