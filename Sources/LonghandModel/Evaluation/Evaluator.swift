@@ -132,12 +132,9 @@ public final class Evaluator {
     /// One pass of all sessions over `range`, and the comparison of its rows.
     private func step(_ window: [Int32], _ range: Range<Int>, decoding: Bool) throws {
         for run in runs {
-            let start = ContinuousClock.now
-            try run.session.pass(window[range])
-            let elapsed = ContinuousClock.now - start
-            let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18
-            if decoding { run.decode.add(tokens: range.count, seconds: seconds) }
-            if !decoding { run.prefill.add(tokens: range.count, seconds: seconds) }
+            let time = try seconds { try run.session.pass(window[range]) }
+            if decoding { run.decode.add(tokens: range.count, seconds: time) }
+            if !decoding { run.prefill.add(tokens: range.count, seconds: time) }
         }
         guard decoding || options.decodeFrom == nil else { return }
         for first in stride(from: 0, to: range.count, by: Self.batch) {
