@@ -22,13 +22,17 @@ var targets: [Target] = [
     .target(
         name: "LonghandLayers", dependencies: ["CLonghand", "LonghandCommon"], path: "CKernels/Layers",
         cSettings: cSettings, linkerSettings: [.linkedLibrary("dl"), .linkedLibrary("m")]),
+    // Checks of everything a registry holds: problems, guarded memory, bounds and laws; for `longhand verify` and tests.
+    .target(
+        name: "LonghandVerify", dependencies: ["CLonghand", "LonghandCommon"], path: "CKernels/Verify",
+        cSettings: cSettings, linkerSettings: [.linkedLibrary("m")]),
     .target(name: "Longhand", dependencies: ["CLonghand", "LonghandCommon"], swiftSettings: swiftSettings),
     .target(
         name: "LonghandModel", dependencies: ["CLonghand", "Longhand", "LonghandLayers"], swiftSettings: swiftSettings),
     .executableTarget(
         name: "LonghandCLI",
         dependencies: [
-            "Longhand", "LonghandModel",
+            "Longhand", "LonghandModel", "LonghandVerify",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
             .product(name: "Logging", package: "swift-log"),
         ],
@@ -49,16 +53,26 @@ var targets: [Target] = [
     .testTarget(name: "CommandLineTests", dependencies: ["Longhand", "LonghandModel"], swiftSettings: swiftSettings),
     .testTarget(name: "RopeTests", dependencies: ["CLonghand", "LonghandRope"], swiftSettings: swiftSettings),
     .testTarget(name: "WindowTests", dependencies: ["CLonghand", "LonghandWindow"], swiftSettings: swiftSettings),
-    // Problems, guarded memory, bounds and laws for attention kernels; for tests and the `verify` command.
+    // Attention kernels for the fuzz harness of LonghandVerify: sound ones and one with faults.
     .target(
-        name: "LonghandKernelFuzz",
-        dependencies: ["CLonghand", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention"],
-        path: "Tests/KernelFuzz",
-        cSettings: cSettings + [.headerSearchPath("../../CKernels/Common/include")],
+        name: "LonghandTestSubjects", dependencies: ["CLonghand", "LonghandFlashAttention", "LonghandVerify"],
+        path: "Tests/Fixtures/Subjects",
+        cSettings: cSettings + [
+            .headerSearchPath("../../../CKernels/Common/include"), .headerSearchPath("../../../CKernels/Verify"),
+        ],
         linkerSettings: [.linkedLibrary("m")]),
     .testTarget(
         name: "FlashAttentionTests",
-        dependencies: ["CLonghand", "LonghandCommon", "LonghandFlashAttention", "LonghandKernelFuzz"],
+        dependencies: [
+            "CLonghand", "LonghandCommon", "LonghandFlashAttention", "LonghandTestSubjects", "LonghandVerify",
+        ],
+        swiftSettings: swiftSettings),
+    .testTarget(
+        name: "VerifyTests",
+        dependencies: [
+            "CLonghand", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention", "LonghandRope", "LonghandVerify",
+            "LonghandWindow",
+        ],
         swiftSettings: swiftSettings),
     // Test doubles of all roles, linked into the tests of the core.
     .target(

@@ -7,7 +7,7 @@
 
 #include "isa_detect.h"
 
-enum { max_methods = 1024, max_variants = 1024, max_name = 64, max_id = 160, max_summary = 4096 };
+enum { max_methods = 1024, max_variants = 1024, max_name = 64, max_id = 160, max_summary = 4096, max_option_sets = 64 };
 
 /// True for 1 to `limit` characters that are letters, digits or in `others`.
 static bool word_valid(const char *text, size_t limit, bool upper, const char *others) {
@@ -108,13 +108,14 @@ static lhk_status check_position(const place *at) {
 typedef struct known_role {
     const char *role, *word;
     lhk_status (*check)(const place *at);
+    bool has_formula;
 } known_role;
 
 static const known_role *find_role(const char *role) {
-    static const known_role roles[] = {{LHK_ROLE_STORE, "store", check_store},
-                                       {LHK_ROLE_SELECTOR, "selector", check_selector},
-                                       {LHK_ROLE_ATTENTION, "attention", check_attention},
-                                       {LHK_ROLE_POSITION, "position", check_position}};
+    static const known_role roles[] = {{LHK_ROLE_STORE, "store", check_store, false},
+                                       {LHK_ROLE_SELECTOR, "selector", check_selector, true},
+                                       {LHK_ROLE_ATTENTION, "attention", check_attention, true},
+                                       {LHK_ROLE_POSITION, "position", check_position, true}};
     for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++)
         if (!strcmp(roles[i].role, role)) return &roles[i];
     return NULL;
@@ -143,11 +144,39 @@ static lhk_status check_variant(place *at, uint32_t index) {
     return find_role(at->method->role)->check(at);
 }
 
+/// How the formula of every role begins.
+typedef struct formula_head {
+    uint32_t struct_size, reserved;
+    void (*function)(void);
+} formula_head;
+_Static_assert(sizeof(formula_head) == LHK_SIZE_THROUGH(lhk_attention_reference, attend) &&
+                   sizeof(formula_head) == LHK_SIZE_THROUGH(lhk_selector_reference, select) &&
+                   sizeof(formula_head) == LHK_SIZE_THROUGH(lhk_position_reference, apply),
+               "one head for the formulas of all roles");
+
+static lhk_status check_reference(const place *at) {
+    const lhk_reference *reference = at->method->reference;
+    if (!reference) return LHK_OK;
+    if (reference->struct_size < LHK_SIZE_THROUGH(lhk_reference, formula)) return fault(at, "the reference is too short");
+    if (reference->option_set_count > max_option_sets || (reference->option_set_count && !reference->option_sets))
+        return fault(at, "the reference has no option sets, or too many");
+    for (uint32_t i = 0; i < reference->option_set_count; i++)
+        if (!line_valid(reference->option_sets[i])) return fault(at, "an option set of the reference is not one line");
+    if (!reference->formula) return LHK_OK;
+    if (!find_role(at->method->role)->has_formula) return fault(at, "the reference has a formula, which this role has not");
+    formula_head head;
+    memcpy(&head.struct_size, reference->formula, sizeof head.struct_size);
+    if (head.struct_size >= sizeof head) memcpy(&head, reference->formula, sizeof head);
+    if (head.struct_size < sizeof head || !head.function)
+        return fault(at, "the formula of the reference is too short or has no function");
+    return LHK_OK;
+}
+
 /// Checks `at->plugin->methods[index]`.
 static lhk_status check_method(place *at, uint32_t index) {
     const lhk_method *method = at->plugin->methods[index];
     if (!method) return fault(at, "a method is null");
-    if (method->struct_size < LHK_SIZE_THROUGH(lhk_method, variants)) return fault(at, "a method is too short");
+    if (method->struct_size < LHK_SIZE_THROUGH(lhk_method, reference)) return fault(at, "a method is too short");
     if (!method->name || !lhk_name_valid(method->name))
         return fault(at, "the name of a method is not 1 to 64 of the characters a-z 0-9 _ - .");
     at->method = method;
@@ -159,9 +188,11 @@ static lhk_status check_method(place *at, uint32_t index) {
     for (uint32_t i = 0; i < index; i++)
         if (!strcmp(at->plugin->methods[i]->role, method->role) && !strcmp(at->plugin->methods[i]->name, method->name))
             return fault(at, "the role and name occur twice");
+    lhk_status status = check_reference(at);
+    if (status) return status;
     for (uint32_t i = 0; i < method->variant_count; i++) {
         at->variant = NULL;
-        lhk_status status = check_variant(at, i);
+        status = check_variant(at, i);
         if (status) return status;
     }
     at->variant = NULL;

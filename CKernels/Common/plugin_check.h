@@ -3,7 +3,7 @@
 #ifndef LHK_PLUGIN_CHECK_H
 #define LHK_PLUGIN_CHECK_H
 
-#include <longhand/roles.h>
+#include <longhand/reference.h>
 #include <stdbool.h>
 
 LHK_BEGIN_DECLS

@@ -31,11 +31,15 @@ static const lhk_variant *const variants[] = {
 };
 #define VARIANT_COUNT (sizeof variants / sizeof *variants)
 
+static const char *const option_sets[] = {"path=blockwise", "path=direct"};
+static const lhk_reference reference = {.struct_size = sizeof(lhk_reference), .option_set_count = 2,
+                                        .option_sets = option_sets, .formula = &lhk_flash_formula};
+
 static const lhk_method method = {
     .struct_size = sizeof(lhk_method), .variant_count = VARIANT_COUNT, .role = LHK_ROLE_ATTENTION, .name = "flash",
     .version = "1.0.0",
     .summary = "exact softmax attention by blocks (FlashAttention-2, arXiv 2307.08691); path=auto|blockwise|direct",
-    .variants = variants};
+    .variants = variants, .reference = &reference};
 static const lhk_method *const methods[] = {&method};
 
 const lhk_plugin lhk_flash_attention_plugin_object = {.struct_size = sizeof(lhk_plugin), .method_count = 1,

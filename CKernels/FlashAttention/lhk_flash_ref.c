@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The oracle: attention and the merge of partial results by their formulas, in double precision, one row at a time.
-#include "lhk_flash_args.h"
-
 #include <lhk/support.h>
+
+#include "lhk_flash_args.h"
+#include "lhk_flash_attend.h"
 
 #pragma STDC FP_CONTRACT OFF
 
@@ -110,23 +111,18 @@ static void add_rest(const lhk_flash_call *call, const lhk_selection *s, int64_t
 
 /// Adds the sink logit and writes one row of out and lse. A sum of zero (no admitted key, or scores of -inf only) gives
 /// out = 0 and lse = -inf.
-static void finish_row(const lhk_flash_call *call, int64_t row, int64_t head, softmax_state *state) {
-    const lhk_tensor *out = &call->args.out, *lse = &call->args.lse;
+static void finish_row(const lhk_flash_call *call, int64_t head, softmax_state *state, double *out, double *lse) {
     if (call->params.sink_logits) {
         raise_maximum(state, call->params.sink_logits[head], call->dim_v);
         state->l += weight(state, call->params.sink_logits[head]);
     }
-    void *to = lhk_row(out, row, head);
-    for (int64_t c = 0; c < call->dim_v; c++)
-        lhk_store_element(to, out->dtype, c, state->l == 0 ? 0 : (float)(state->a[c] / state->l));
-    if (!lse->data) return;
-    double value = state->l == 0 ? -INFINITY : (state->m == -INFINITY ? 0 : state->m) + log(state->l);
-    ((float *)lse->data)[row * lse->stride[0] + head * lse->stride[1]] = (float)value;
+    for (int64_t c = 0; c < call->dim_v; c++) out[c] = state->l == 0 ? 0 : state->a[c] / state->l;
+    *lse = state->l == 0 ? -INFINITY : (state->m == -INFINITY ? 0 : state->m) + log(state->l);
 }
 
 /// One row of one head. Returns the number of entries.
 static int64_t attend_row(const lhk_flash_call *call, const lhk_flash_sequence *sequence, int64_t row, int64_t head,
-                          entry *entries) {
+                          entry *entries, double *out, double *lse) {
     static const lhk_selection all = {.struct_size = sizeof(lhk_selection)};
     softmax_state state = {.m = -INFINITY};
     int64_t attended = 0;
@@ -139,13 +135,27 @@ static int64_t attend_row(const lhk_flash_call *call, const lhk_flash_sequence *
         attended += count;
         node = s.next;
     }
-    finish_row(call, sequence->first_row + row, head, &state);
+    finish_row(call, head, &state, out, lse);
     return attended;
 }
 
-lhk_status lhk_flash_attention_reference(const lhk_flash_args *args, lhk_error *error) {
-    lhk_status status = lhk_flash_validate(args, error);
-    if (status) return status;
+/// Where rows of results go: contiguous doubles, or the tensors of the call.
+typedef struct results {
+    double *LHK_NULLABLE out, *LHK_NULLABLE lse;
+} results;
+
+static void put_row(const lhk_flash_call *call, const results *to, int64_t row, int64_t head, const double *out,
+                    double lse) {
+    int64_t index = row * call->query_heads + head;
+    if (to->out) memcpy(to->out + index * call->dim_v, out, (size_t)call->dim_v * sizeof *out);
+    if (to->lse) to->lse[index] = lse;
+    if (to->out) return;
+    const lhk_tensor *tensor = &call->args.out, *lses = &call->args.lse;
+    for (int64_t c = 0; c < call->dim_v; c++) lhk_store_element(lhk_row(tensor, row, head), tensor->dtype, c, (float)out[c]);
+    if (lses->data) ((float *)lses->data)[row * lses->stride[0] + head * lses->stride[1]] = (float)lse;
+}
+
+static lhk_status run(const lhk_flash_args *args, const results *to, lhk_error *error) {
     lhk_flash_call call;
     lhk_flash_normalise(args, &call);
     int64_t longest = 0;
@@ -153,19 +163,41 @@ lhk_status lhk_flash_attention_reference(const lhk_flash_args *args, lhk_error *
     entry *entries = malloc((size_t)(longest + 1) * sizeof *entries);
     if (!entries) return lhk_fail(error, LHK_ERROR_MEMORY, -1, "no memory for a row of %lld scores", (long long)longest);
     uint64_t attended = 0, visible = 0;
+    double out[LHK_FLASH_MAX_HEAD_DIM], lse;
     for (int64_t b = 0; b < call.sequences; b++) {
         lhk_flash_sequence sequence = lhk_flash_get_sequence(&call, b);
         for (int64_t row = 0; row < sequence.rows; row++) {
             lhk_flash_span span = lhk_flash_visible(&call, &sequence, row);
             visible += (uint64_t)((span.sink_end + span.end - span.begin) * call.query_heads);
-            for (int64_t head = 0; head < call.query_heads; head++)
-                attended += (uint64_t)attend_row(&call, &sequence, row, head, entries);
+            for (int64_t head = 0; head < call.query_heads; head++) {
+                attended += (uint64_t)attend_row(&call, &sequence, row, head, entries, out, &lse);
+                put_row(&call, to, sequence.first_row + row, head, out, lse);
+            }
         }
     }
     free(entries);
     lhk_flash_count(call.args.stats, attended, visible, "reference");
     return LHK_OK;
 }
+
+lhk_status lhk_flash_attention_reference(const lhk_flash_args *args, lhk_error *error) {
+    lhk_status status = lhk_flash_validate(args, error);
+    return status ? status : run(args, &(results){NULL, NULL}, error);
+}
+
+/// The formula that the method's reference offers.
+static lhk_status formula(const lhk_problem *problem, const lhk_tensor *q, const lhk_tensor *k, const lhk_tensor *v,
+                          const lhk_selection *selection, const lhk_attention_params *params, double *out, double *lse,
+                          lhk_error *error) {
+    (void)problem;
+    int64_t heads = q->shape[1], dim = v->shape[2];
+    lhk_flash_args args = {.struct_size = sizeof args, .q = *q, .k = *k, .v = *v, .selection = selection, .params = params};
+    args.out = (lhk_tensor){.dtype = LHK_DTYPE_F32, .rank = 3, .shape = {q->shape[0], heads, dim}, .stride = {heads * dim, dim, 1}};
+    lhk_status status = lhk_flash_validate_sizes(&args, error);
+    return status ? status : run(&args, &(results){out, lse}, error);
+}
+
+const lhk_attention_reference lhk_flash_formula = {.struct_size = sizeof lhk_flash_formula, .attend = formula};
 
 // ---- merge ----
 

@@ -4,6 +4,7 @@
 #define LHK_ROPE_INTERNAL_H
 
 #include <lhk/support.h>
+#include <longhand/reference.h>
 #include <longhand/rope.h>
 
 /// Step 1: cosines[t], sines[t] of position * frequencies[t], times the magnitude, for all pairs of the table.
@@ -40,5 +41,6 @@ lhk_status lhk_rope_apply_with(const lhk_rope_kernel *kernel, const lhk_rope_tab
 
 extern const lhk_life_ops lhk_rope_life_ops;
 extern const lhk_position_ops lhk_rope_position_ops;
+extern const lhk_position_reference lhk_rope_formula;
 
 #endif

@@ -113,3 +113,16 @@ const lhk_position_ops lhk_rope_position_ops = {
     .struct_size = sizeof lhk_rope_position_ops,
     .apply = lhk_rope_position_apply,
 };
+
+/// The formula that the method's reference offers.
+static lhk_status lhk_rope_formula_apply(const lhk_problem *problem, const lhk_tensor *x, int64_t first, double *out,
+                                         lhk_error *error) {
+    lhk_rope_table table;
+    lhk_status status = lhk_rope_configure(problem, &table, error);
+    return status ? status : lhk_rope_reference(&table, x, first, out, error);
+}
+
+const lhk_position_reference lhk_rope_formula = {
+    .struct_size = sizeof lhk_rope_formula,
+    .apply = lhk_rope_formula_apply,
+};

@@ -38,6 +38,18 @@ static const lhk_variant *const lhk_rope_variants[] = {
 #undef LHK_ROPE_VARIANT
 };
 
+static const char *const lhk_rope_option_sets[] = {
+    "base=500000", "interleaved=1", "dims=2", "scaling=linear,factor=4", "scaling=ntk,factor=2",
+    "scaling=yarn,factor=8,original=4096",
+};
+
+static const lhk_reference lhk_rope_method_reference = {
+    .struct_size = sizeof lhk_rope_method_reference,
+    .option_set_count = sizeof lhk_rope_option_sets / sizeof *lhk_rope_option_sets,
+    .option_sets = lhk_rope_option_sets,
+    .formula = &lhk_rope_formula,
+};
+
 static const lhk_method lhk_rope_method = {
     .struct_size = sizeof lhk_rope_method,
     .variant_count = lhk_rope_variant_count,
@@ -47,6 +59,7 @@ static const lhk_method lhk_rope_method = {
     .summary = "rotary positions; base=B, scaling=none|linear|ntk|yarn, factor=S, original=TOKENS, dims=D, "
                "interleaved=0|1, each from the model unless given (arXiv 2104.09864, 2309.00071)",
     .variants = lhk_rope_variants,
+    .reference = &lhk_rope_method_reference,
 };
 
 static const lhk_method *const lhk_rope_methods[] = {&lhk_rope_method};

@@ -163,3 +163,31 @@ const lhk_selector_ops lhk_window_all_selector_ops = {
     .struct_size = sizeof(lhk_selector_ops),
     .select = lhk_window_all_select,
 };
+
+/// The formula that the method's reference offers: key by key, from the rule for one row.
+static lhk_status lhk_window_formula_select(const lhk_problem *problem, const lhk_tensor *q, const lhk_tensor *k,
+                                            const lhk_tensor *v, const lhk_attention_params *params, uint8_t *chosen,
+                                            lhk_error *error) {
+    lhk_instance window;
+    lhk_status status = lhk_window_configure(problem, &window, error);
+    (void)v;
+    if (status) return status;
+    const int64_t rows = q->shape[0], keys = k->shape[0];
+    const bool given = params && params->flags & LHK_ATTENTION_OFFSET;
+    const double offset = given ? (double)params->offset : (double)(keys - rows);
+    const int64_t tile_rows = window.exact || rows == 1 ? 1 : LHK_WINDOW_TILE_ROWS;
+    for (int64_t i = 0; i < rows; i++) {
+        int64_t first = i / tile_rows * tile_rows, last = lhk_min(first + tile_rows, rows) - 1;
+        for (int64_t j = 0; j < keys; j++) {
+            bool near = (double)j > (double)first + offset - (double)window.size && (double)j <= (double)last + offset;
+            for (int64_t h = 0; h < window.query_heads; h++)
+                chosen[(i * window.query_heads + h) * keys + j] = j < window.sinks || near;
+        }
+    }
+    return LHK_OK;
+}
+
+const lhk_selector_reference lhk_window_formula = {
+    .struct_size = sizeof(lhk_selector_reference),
+    .select = lhk_window_formula_select,
+};

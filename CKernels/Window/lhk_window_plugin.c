@@ -41,6 +41,17 @@ static const lhk_method lhk_window_all_method = {
     .variants = lhk_window_all_variants,
 };
 
+static const char *const lhk_window_option_sets[] = {
+    "size=1,sinks=0", "size=7,sinks=2", "size=7,sinks=2,exact=1", "size=64,sinks=4",
+};
+
+static const lhk_reference lhk_window_reference = {
+    .struct_size = sizeof lhk_window_reference,
+    .option_set_count = sizeof lhk_window_option_sets / sizeof *lhk_window_option_sets,
+    .option_sets = lhk_window_option_sets,
+    .formula = &lhk_window_formula,
+};
+
 static const lhk_method lhk_window_method = {
     .struct_size = sizeof lhk_window_method,
     .variant_count = 1,
@@ -50,6 +61,7 @@ static const lhk_method lhk_window_method = {
     .summary = "the first and the last tokens; size=N (1024) last ones, sinks=M (4) first ones, exact=0|1 (0: calls of "
                "several rows round the window up to tiles of 64 rows; 1: a list per row) (arXiv 2309.17453)",
     .variants = lhk_window_variants,
+    .reference = &lhk_window_reference,
 };
 
 static const lhk_method *const lhk_window_methods[] = {&lhk_window_all_method, &lhk_window_method};

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLonghand
 import Foundation
-import LonghandKernelFuzz
+import LonghandTestSubjects
+import LonghandVerify
 import Testing
 
 /// Random problems for the kernel at every instruction level of this machine.

@@ -3,7 +3,8 @@ import CLonghand
 import Foundation
 import LonghandCommon
 import LonghandFlashAttention
-import LonghandKernelFuzz
+import LonghandTestSubjects
+import LonghandVerify
 
 /// An error that a C call reported.
 struct Refusal: Error, CustomStringConvertible {

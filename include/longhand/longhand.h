@@ -9,6 +9,7 @@
 #include <longhand/host.h>
 #include <longhand/plugin.h>
 #include <longhand/problem.h>
+#include <longhand/reference.h>
 #include <longhand/registry.h>
 #include <longhand/roles.h>
 #include <longhand/types.h>

@@ -39,7 +39,7 @@ typedef struct lhk_variant {
     uint32_t exactness;     ///< LHK_EXACT, ...
     lhk_isa isa_required;   ///< every bit must be offered by the host
     uint64_t query_dtypes;  ///< LHK_DTYPE_BIT masks; 0: does not look at them
-    uint64_t kv_dtypes;  ///< of the panels read; for a store, of those it offers (no condition)
+    uint64_t kv_dtypes;  ///< of the panels read; for a store, the type it rounds to (a statement, no condition)
     uint64_t output_dtypes;
     uint32_t head_dim_min, head_dim_max, head_dim_multiple;  ///< of head_dim_k and head_dim_v; 0: no such limit
     uint32_t reserved;
@@ -95,6 +95,8 @@ typedef struct lhk_method {
     const char *version;     ///< semantic version of the method
     const char *summary;     ///< one line: what it does, its options, its source
     const lhk_variant *const LHK_NONNULL *LHK_NONNULL variants;
+    /// How to check the method, see `longhand/reference.h`. Null: by what its role promises alone.
+    const struct lhk_reference *LHK_NULLABLE reference;
 } lhk_method;
 
 /// A plugin: what one file, or one linked family, offers.

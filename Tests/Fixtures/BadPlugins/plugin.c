@@ -56,7 +56,7 @@ static const lhk_variant *const variants[] = {&variant};
 #else
 #define ROLE LHK_ROLE_SELECTOR
 #endif
-static const lhk_method method = {sizeof method, 1, ROLE, NAME, "1.0.0", "a tiny plugin", variants};
+static const lhk_method method = {sizeof method, 1, ROLE, NAME, "1.0.0", "a tiny plugin", variants, NULL};
 
 #if defined(FAULT_DUPLICATE)
 static const lhk_method *const methods[] = {&method, &method};

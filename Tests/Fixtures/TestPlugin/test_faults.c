@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A copy of the test store's plugin in which one thing at a time is wrong.
+#include <longhand/reference.h>
+
 #include "test_parts.h"
 
 typedef struct copy {
@@ -8,6 +10,9 @@ typedef struct copy {
     lhk_variant variant;
     lhk_method method;
     lhk_plugin plugin;
+    lhk_reference reference;
+    lhk_position_reference formula;
+    const char *option_sets[1];
     const lhk_variant *variants[2];
     const lhk_method *methods[2];
 } copy;
@@ -51,7 +56,31 @@ typedef struct copy {
                        c->life.save = NULL, c->life.load = NULL))                                        \
     F("store table is too short", c->ops.struct_size = 8)                                                \
     F("unknown flags", c->ops.flags = 1)                                                                 \
-    F("required store function", c->ops.score = NULL)
+    F("required store function", c->ops.score = NULL)                                                    \
+    F("reference is too short", (c->method.reference = &c->reference, c->reference.struct_size = 16))     \
+    F("no option sets", (c->method.reference = &c->reference, c->reference.option_set_count = 1))         \
+    F("no option sets", (give_options(c, "size=1"), c->reference.option_set_count = 65))                  \
+    F("is not one line", give_options(c, "size=1\nsize=2"))                                              \
+    F("is not one line", give_options(c, NULL))                                                           \
+    F("which this role has not", give_formula(c, LHK_ROLE_STORE))                                         \
+    F("formula of the reference", give_formula(c, LHK_ROLE_POSITION))                                     \
+    F("formula of the reference", (give_formula(c, LHK_ROLE_POSITION), c->formula.struct_size = 8))
+
+static int give_options(copy *c, const char *set) {
+    c->method.reference = &c->reference;
+    c->reference.option_set_count = 1;
+    c->reference.option_sets = c->option_sets;
+    c->option_sets[0] = set;
+    return 0;
+}
+
+/// A formula without a function, and the role that it is for.
+static int give_formula(copy *c, const char *role) {
+    c->method.role = role;
+    c->method.reference = &c->reference;
+    c->reference.formula = &c->formula;
+    return 0;
+}
 
 const lhk_plugin *lhk_test_faulty_plugin(uint32_t fault, const char **expected) {
     static copy storage;
@@ -61,6 +90,8 @@ const lhk_plugin *lhk_test_faulty_plugin(uint32_t fault, const char **expected) 
     c->ops = *(const lhk_store_ops *)c->variant.ops;
     c->method = lhk_test_store;
     c->plugin = (lhk_plugin){sizeof c->plugin, 1, "test.faulty", "1.0.0", c->methods};
+    c->reference = (lhk_reference){.struct_size = sizeof c->reference};
+    c->formula = (lhk_position_reference){.struct_size = sizeof c->formula};
     c->variant.life = &c->life;
     c->variant.ops = &c->ops;
     c->variants[0] = &c->variant;

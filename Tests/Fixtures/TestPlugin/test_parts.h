@@ -20,6 +20,6 @@ lhk_status lhk_test_cost(const lhk_variant *self, const lhk_problem *problem, lh
                                                  .life = &(life_table),                                               \
                                                  .ops = &(table)};                                                    \
     static const lhk_variant *const symbol##_variants[] = {&symbol##_variant};                                        \
-    const lhk_method symbol = {sizeof(lhk_method), 1, role_id, word, "1.0.0", "test double", symbol##_variants}
+    const lhk_method symbol = {sizeof(lhk_method), 1, role_id, word, "1.0.0", "test double", symbol##_variants, NULL}
 
 #endif

@@ -98,6 +98,6 @@ const lhk_method *lhk_test_choice(void) {
                                       .ops = &ops,
                                       .data = &costs[2]};
     static const lhk_variant *const variants[] = {&third, &second, &first};
-    static const lhk_method method = {sizeof method, 3, LHK_ROLE_POSITION, "choice", "1.0.0", "", variants};
+    static const lhk_method method = {sizeof method, 3, LHK_ROLE_POSITION, "choice", "1.0.0", "", variants, NULL};
     return &method;
 }
