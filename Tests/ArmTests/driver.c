@@ -14,7 +14,7 @@
 #include <inttypes.h>
 #include <longhand/registry.h>
 
-#include "lhk_fuzz.h"
+#include "lhk_subjects.h"
 
 static bool any_failed;
 
@@ -158,18 +158,11 @@ static void run_units(const arm_levels *levels, fuzz_session *f, const char *exp
 
 /// False: there is no such part.
 static bool run_fuzz(const char *part, fuzz_session *f) {
-    static const char *const parts[] = {"corpus-direct", "corpus-panels", "corpus-tiles"};
-    const lhk_fuzz_subject subjects[] = {lhk_fuzz_flash_attention(), lhk_fuzz_store_attention(false),
-                                         lhk_fuzz_store_attention(true)};
-    bool random = !strcmp(part, "random"), found = random;
-    for (int i = 0; i < 3; i++) {
-        f->options.subject = subjects[i];
-        if (random) check_random(f);
-        if (strcmp(part, parts[i])) continue;
-        check_corpus(f);
-        found = true;
-    }
-    return found;
+    f->options.subject = lhk_fuzz_flash_attention();
+    if (!strcmp(part, "random")) check_random(f);
+    else if (!strcmp(part, "corpus")) check_corpus(f);
+    else return false;
+    return true;
 }
 
 int main(int argc, char **argv) {
@@ -187,8 +180,10 @@ int main(int argc, char **argv) {
     o->isas = levels.isas;
     o->pool = &pool;
     if (usable && !strcmp(argv[1], "units")) run_units(&levels, &f, argv[5], argv[6]);
+    else if (usable && !strcmp(argv[1], "registry"))
+        arm_check_registry(&pool, levels.levels, levels.count, o->seed, o->first_case, o->case_count / 5);
     else usable = usable && run_fuzz(argv[1], &f);
     if (usable) return any_failed;
-    fputs("usage: driver units|random|corpus-direct|corpus-panels|corpus-tiles SEED FIRST COUNT LEVEL GOLDEN\n", stderr);
+    fputs("usage: driver units|random|corpus|registry SEED FIRST COUNT LEVEL GOLDEN\n", stderr);
     return 2;
 }

@@ -4,6 +4,7 @@
 #define LHK_ARM_DRIVER_H
 
 #include <lhk/support.h>
+#include <longhand/host.h>
 
 /// An instruction level that the processor has: all sets up to it.
 typedef struct arm_level {
@@ -31,6 +32,10 @@ static inline lhk_tensor arm_view(float *data, int64_t rows, int64_t heads, int6
 
 /// The families registered, and a cache of each store: append, prefill, decode, save, load, truncate.
 void arm_check_cache(const arm_level *level, uint64_t seed);
+
+/// Cases [first, first + count) of every variant of the registered families, under each level that it can run with.
+void arm_check_registry(const lhk_host *pool, const arm_level *levels, uint32_t level_count, uint64_t seed, uint64_t first,
+                        uint64_t count);
 
 /// Rotary positions against the reference.
 void arm_check_rope(const arm_level *level, uint64_t seed);

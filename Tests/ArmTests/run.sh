@@ -38,10 +38,10 @@ result() { # PASS|FAIL NAME
 }
 
 families=(DenseStore FlashAttention Rope Window Layers)
-sources=(CKernels/Common/*.c Tests/KernelFuzz/*.c Tests/ArmTests/*.c)
+sources=(CKernels/Common/*.c CKernels/Verify/*.c Tests/Fixtures/Subjects/*.c Tests/ArmTests/*.c)
 flags=(-std=c17 -O3 -fvisibility=hidden -ffp-contract=off -fno-math-errno
     -Wall -Wextra -Wvla -Wstrict-prototypes -Wno-unknown-pragmas -Werror
-    -Iinclude -ICKernels/Common/include -ITests/KernelFuzz/include)
+    -Iinclude -ICKernels/Common/include -ICKernels/Verify/include -ITests/Fixtures/Subjects/include)
 for family in "${families[@]}"; do
     sources+=(CKernels/"$family"/*.c)
     flags+=(-ICKernels/"$family"/include)
@@ -89,7 +89,7 @@ build gcc aarch64-linux-gnu-gcc
 if command -v clang >/dev/null; then build clang clang --target=aarch64-linux-gnu -isystem "$sysroot/include"; fi
 
 # The longest first. Processors: all extensions; the plain baseline; one with the dot products of integers only.
-runs=("gcc max neon_bf16 corpus-direct" "gcc max neon_bf16 corpus-panels" "gcc max neon_bf16 corpus-tiles"
+runs=("gcc max neon_bf16 registry" "gcc max neon_bf16 corpus"
     "gcc max neon_bf16 random" "clang max neon_bf16 random" "gcc cortex-a57 neon random"
     "gcc max neon_bf16 units" "clang max neon_bf16 units" "gcc cortex-a57 neon units" "gcc neoverse-n1 neon_dotprod units")
 export -f run
