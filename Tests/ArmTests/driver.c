@@ -14,6 +14,8 @@
 #include <inttypes.h>
 #include <longhand/registry.h>
 
+#include <longhand/flash_attention.h>
+
 #include "lhk_subjects.h"
 
 static bool any_failed;
