@@ -5,16 +5,15 @@
 ///     driver PART SEED FIRST COUNT LEVEL GOLDEN
 ///
 /// PART is what to run, so that several can run at a time: `units` (detection, variants, rope, layers, caches, faults that
-/// the fuzzer must catch), `random` (random problems [FIRST, FIRST + COUNT) of SEED for all attention subjects), or the old
-/// bugs of one subject: `corpus-direct`, `corpus-panels`, `corpus-tiles`. LEVEL is the highest level that the processor
+/// the fuzzer must catch), `random` (random problems [FIRST, FIRST + COUNT) of SEED for the direct call), `corpus` (old bugs
+/// for the direct call), or `registry` (a fifth of COUNT cases for every registered variant). LEVEL is the highest level that the processor
 /// must turn out to have, GOLDEN the file of expected dequantised values. One line per check; exit code 1 when one failed.
 #define _POSIX_C_SOURCE 200809L  // setenv
 #include "driver.h"
 
 #include <inttypes.h>
-#include <longhand/registry.h>
-
 #include <longhand/flash_attention.h>
+#include <longhand/registry.h>
 
 #include "lhk_subjects.h"
 
