@@ -45,6 +45,8 @@ var targets: [Target] = [
     .testTarget(
         name: "LayersTests", dependencies: ["CLonghand", "LonghandLayers"], exclude: ["Golden", "generate_golden.py"],
         swiftSettings: swiftSettings),
+    // Runs the built `longhand` as a child process.
+    .testTarget(name: "CommandLineTests", dependencies: ["Longhand", "LonghandModel"], swiftSettings: swiftSettings),
     .testTarget(name: "RopeTests", dependencies: ["CLonghand", "LonghandRope"], swiftSettings: swiftSettings),
     .testTarget(name: "WindowTests", dependencies: ["CLonghand", "LonghandWindow"], swiftSettings: swiftSettings),
     // Problems, guarded memory, bounds and laws for attention kernels; for tests and the `verify` command.

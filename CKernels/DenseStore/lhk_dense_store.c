@@ -13,22 +13,9 @@ typedef struct append_job {
     uint32_t heads;
 } append_job;
 
-static bool row_has_nonfinite(const void *row, lhk_dtype dtype, int64_t dim) {
-    uint32_t found = 0;
-    if (dtype == LHK_DTYPE_F32) {
-        const uint32_t *bits = row;
-        for (int64_t c = 0; c < dim; c++) found |= (bits[c] & 0x7f800000u) == 0x7f800000u;
-    } else {
-        const uint16_t *bits = row;
-        uint16_t exponent = dtype == LHK_DTYPE_BF16 ? 0x7f80u : 0x7c00u;
-        for (int64_t c = 0; c < dim; c++) found |= (bits[c] & exponent) == exponent;
-    }
-    return found;
-}
-
 /// Whether packing `row` gives an infinity or NaN: it holds one, or a magnitude past the panel's range.
 static bool row_overflows(const void *row, lhk_dtype from, lhk_dtype to, int64_t dim) {
-    if (row_has_nonfinite(row, from, dim)) return true;
+    if (lhk_row_nonfinite(row, from, dim)) return true;
     if (from == to || to == LHK_DTYPE_F32) return false;
     float largest = 0;
     for (int64_t c = 0; c < dim; c++) {

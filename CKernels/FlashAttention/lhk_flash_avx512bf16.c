@@ -8,27 +8,15 @@
 LHK_TARGET_BEGIN(LHK_FEATURES_AVX512BF16)
 #include "lhk_flash_avx512.h"
 
-LHK_ALWAYS_INLINE vec vdot(vec sum, __m512i a, vec b) {
-    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+LHK_ALWAYS_INLINE vec vset_pair(uint32_t x) { return _mm512_castsi512_ps(_mm512_set1_epi32((int)x)); }
+LHK_ALWAYS_INLINE vec vdot(vec sum, vec a, vec b) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
+LHK_ALWAYS_INLINE void vstore_bf16(uint16_t *p, vec x) {
+    _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(x));
 }
 
 #define LHK_ISA(x) lhk_flash_avx512bf16_##x
+#define LHK_SOFTMAX_BF16
 #include "lhk_flash_softmax.h"
-
-/// The softmax with probabilities rounded to bf16 at the start of each row's storage. The sum is of the unrounded ones.
-static void lhk_flash_avx512bf16_softmax_bf16(const lhk_flash_strip *s, float *scores, int64_t lds, int32_t width) {
-    for (int32_t r = 0; r < s->rows; r++) {
-        float *row = scores + r * lds;
-        uint16_t *rounded = (uint16_t *)row;
-        vec m = vset(lhk_flash_avx512bf16_advance(s, r, row, width)), sum = vset(0);
-        for (int32_t x = 0; x < width; x += 16) {
-            vec p = lhk_flash_avx512bf16_exp2(vsub(vload(row + x), m));
-            sum = vadd(sum, p);
-            _mm256_storeu_si256((__m256i *)(rounded + x), (__m256i)_mm512_cvtneps_pbh(p));
-        }
-        s->l[r] += vsum(sum);
-    }
-}
 
 #define LHK_ROWS 6
 #define LHK_UNITS 4

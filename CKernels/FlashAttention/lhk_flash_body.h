@@ -3,7 +3,8 @@
 ///
 /// The including file has included lhk_flash_softmax.h, and defines LHK_NAME(x), a name per panel type; LHK_ROWS x
 /// LHK_UNITS, the register tile in query rows and units of 16 columns; and which panel it is, each 0 or 1:
-///   LHK_PANEL_F16 (vload_panel converts), LHK_PANEL_BF16 (f32 arithmetic), LHK_PANEL_BF16_DOT (vdot), or f32.
+///   LHK_PANEL_F16 (vload_panel converts), LHK_PANEL_BF16 (f32 arithmetic), LHK_PANEL_BF16_DOT (the bf16 dot product:
+///   vset_pair(x) repeats two bf16 in every lane, vdot(sum, a, b) adds both products of each lane), or f32.
 ///
 /// Both products are the same loop: C[rows][16 * units] += A[rows][steps] * B[steps][16 * units], where a step of B is
 /// `b_step` elements on and a unit `b_unit` elements: keys have unit = one tile, values have unit = 16 channels.
@@ -61,7 +62,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(tile)(const int rows, const int units, const LHK
         LHK_UNROLL
         for (int r = 0; r < rows; r++) {
 #if LHK_PANEL_BF16_DOT
-            __m512i pair = _mm512_set1_epi32((int)a[r * lda + s]);
+            vec pair = vset_pair(a[r * lda + s]);
             LHK_UNROLL
             for (int j = 0; j < units * LHK_VECTORS; j++) sum[r][j] = vdot(sum[r][j], pair, column[j]);
 #else

@@ -54,9 +54,8 @@ void lhk_flash_finish(const lhk_flash_plan *plan, const lhk_flash_task *task, fl
     }
 }
 
-void lhk_flash_merge_splits(const lhk_flash_plan *plan, const lhk_flash_task *task, const lhk_flash_scratch *scratch) {
+void lhk_flash_merge_splits(const lhk_flash_plan *plan, const lhk_flash_task *task) {
     int64_t padded_v = plan->source.panels.padded_dim_v;
-    (void)scratch;
     float *o = lhk_flash_partial(plan, task->number), *m = o + plan->tile_rows * padded_v, *l = m + plan->tile_rows;
     for (int64_t split = 1; split < task->splits; split++) {
         const float *other = lhk_flash_partial(plan, task->number + split);

@@ -1,12 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lhk_flash_piece.h"
 
-static bool nonfinite_row(const void *row, lhk_dtype dtype, int64_t dim) {
-    uint32_t found = 0;
-    for (int64_t c = 0; c < dim; c++) found |= !isfinite(lhk_load_element(row, dtype, c));
-    return found;
-}
-
 /// The scratch block for the next packed piece; in the direct path all pieces of a task stay packed.
 static uint8_t *next_block(lhk_flash_walk *walk) {
     const lhk_flash_plan *plan = walk->plan;
@@ -32,13 +26,13 @@ static void pack_rows(lhk_flash_walk *walk, lhk_flash_piece *piece, int64_t begi
             int64_t row = first + piece->index[x];
             lhk_panel_pack_keys(p, block, x, 1, lhk_row(k, row, head), 0, k->dtype, dim_k);
             lhk_panel_pack_values(p, block, x, 1, lhk_row(v, row, head), 0, v->dtype, dim_v);
-            piece->may_hold_nonfinite |= nonfinite_row(lhk_row(v, row, head), v->dtype, dim_v);
+            piece->may_hold_nonfinite |= lhk_row_nonfinite(lhk_row(v, row, head), v->dtype, dim_v);
         }
     } else {
         lhk_panel_pack_keys(p, block, 0, count, lhk_row(k, first + begin, head), k->stride[0] * size, k->dtype, dim_k);
         lhk_panel_pack_values(p, block, 0, count, lhk_row(v, first + begin, head), v->stride[0] * size, v->dtype, dim_v);
         for (int64_t x = 0; x < count && !piece->may_hold_nonfinite; x++)
-            piece->may_hold_nonfinite = nonfinite_row(lhk_row(v, first + begin + x, head), v->dtype, dim_v);
+            piece->may_hold_nonfinite = lhk_row_nonfinite(lhk_row(v, first + begin + x, head), v->dtype, dim_v);
     }
     piece->keys = block;
     piece->values = block + p->value_offset;

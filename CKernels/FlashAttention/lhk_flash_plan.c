@@ -173,11 +173,12 @@ typedef struct run_context {
 static void run_one(void *context, int64_t number, uint32_t worker) {
     const run_context *run = context;
     lhk_flash_task task = lhk_flash_plan_task(run->plan, number);
+    if (run->merging) {
+        if (task.splits > 1 && task.split == 0) lhk_flash_merge_splits(run->plan, &task);
+        return;
+    }
     lhk_flash_scratch scratch = lhk_flash_plan_scratch(run->plan, worker);
-    if (!run->merging)
-        lhk_flash_run_task(run->plan, &task, &scratch);
-    else if (task.splits > 1 && task.split == 0)
-        lhk_flash_merge_splits(run->plan, &task, &scratch);
+    lhk_flash_run_task(run->plan, &task, &scratch);
 }
 
 void lhk_flash_run(const lhk_flash_plan *plan, const lhk_host *host, lhk_attention_stats *stats) {

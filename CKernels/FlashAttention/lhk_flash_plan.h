@@ -66,8 +66,7 @@ typedef struct lhk_flash_task {
     int64_t number;
     lhk_flash_sequence sequence;
     int64_t head, split, splits;
-    int64_t first, rows;  ///< rows of the tile: row r is query row r / group, head r % group of the task's
-    int64_t list;         ///< query tile of the block selection
+    int64_t first, rows;  ///< rows of the tile: row r is query row (first + r) / group, head (first + r) % group of the task's
 } lhk_flash_task;
 
 /// Lays out the workspace at `base` (null: only adds up `bytes`) and counts tasks. `plan` has call, kernel, source and
@@ -86,7 +85,7 @@ void lhk_flash_run(const lhk_flash_plan *plan, const lhk_host *host, lhk_attenti
 /// One task, and the merge and output of finished rows (lhk_flash_task.c, lhk_flash_finish.c).
 void lhk_flash_run_task(const lhk_flash_plan *plan, const lhk_flash_task *task, const lhk_flash_scratch *scratch);
 void lhk_flash_finish(const lhk_flash_plan *plan, const lhk_flash_task *task, float *o, float *m, float *l);
-void lhk_flash_merge_splits(const lhk_flash_plan *plan, const lhk_flash_task *task, const lhk_flash_scratch *scratch);
+void lhk_flash_merge_splits(const lhk_flash_plan *plan, const lhk_flash_task *task);
 
 static inline float *lhk_flash_partial(const lhk_flash_plan *plan, int64_t task) {
     return plan->partials + task * plan->tile_rows * (plan->source.panels.padded_dim_v + 2);

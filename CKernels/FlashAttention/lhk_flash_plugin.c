@@ -53,4 +53,6 @@ const lhk_flash_variant *lhk_flash_best_variant(lhk_dtype dtype, lhk_isa isa) {
     return best;
 }
 
-bool lhk_flash_prefers_direct(int64_t rows, int64_t keys) { return rows > 0 && keys <= LHK_BLOCK_TOKENS; }
+bool lhk_flash_prefers_direct(int64_t rows, int64_t keys) {
+    return rows <= LHK_FLASH_STRIP && keys < 2 * LHK_FLASH_SPLIT_KEYS;
+}

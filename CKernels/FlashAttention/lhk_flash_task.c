@@ -35,6 +35,22 @@ static int32_t clamp_column(int64_t key, int64_t base, int32_t high) {
     return (int32_t)lhk_min(lhk_max(key - base, 0), high);
 }
 
+/// Columns of the strip that row r sees.
+static int64_t count_visible(const lhk_flash_strip *strip, int32_t r) {
+    int32_t low = strip->low[r], high = strip->high[r], sink = strip->sink;
+    if (strip->index) {
+        int64_t count = 0;
+        for (int32_t x = strip->begin; x < strip->end; x++) {
+            int32_t key = strip->index[x];
+            count += (key < high) & ((key >= low) | (key < sink));
+        }
+        return count;
+    }
+    int64_t end = lhk_min(high, strip->end), sinks = lhk_min(sink, end);
+    int64_t beyond = end - lhk_max(lhk_max(low, sinks), strip->begin);
+    return lhk_max(sinks - strip->begin, 0) + lhk_max(beyond, 0);
+}
+
 /// Sets the columns of `strip` to those of the piece that some row sees; false when there are none.
 static bool set_columns(lhk_flash_strip *strip, const lhk_flash_piece *piece, const lhk_flash_span *spans, int64_t sink,
                         uint64_t *attended) {
@@ -54,21 +70,10 @@ static bool set_columns(lhk_flash_strip *strip, const lhk_flash_piece *piece, co
         if (high < strip->end) strip->end = high;
         if (strip->begin >= strip->end) return false;
     }
-    int32_t first = piece->index ? piece->index[0] : strip->begin, last = piece->index ? piece->index[strip->end - 1] + 1 : strip->end;
-    strip->masked = strip->begin % 16 || strip->end % 16;
-    uint64_t pairs = 0;
-    for (int32_t r = 0; r < strip->rows; r++) {
-        if (strip->high[r] >= last && (strip->low[r] <= first || strip->sink >= last)) {
-            pairs += (uint64_t)(strip->end - strip->begin);
-            continue;
-        }
-        strip->masked = true;
-        for (int32_t x = strip->begin; x < strip->end; x++) {
-            int32_t key = piece->index ? piece->index[x] : x;
-            pairs += key < strip->high[r] && (key >= strip->low[r] || key < strip->sink);
-        }
-    }
-    *attended += pairs;
+    int64_t pairs = 0;
+    for (int32_t r = 0; r < strip->rows; r++) pairs += count_visible(strip, r);
+    strip->masked = strip->begin % 16 || strip->end % 16 || pairs < (int64_t)strip->rows * (strip->end - strip->begin);
+    *attended += (uint64_t)pairs;
     return pairs != 0;
 }
 

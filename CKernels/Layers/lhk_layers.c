@@ -8,6 +8,8 @@ const lhk_layers_table *lhk_layers_for_isa(lhk_isa isa) {
 #if defined(__x86_64__)
     if (isa & LHK_ISA_AVX512) return &lhk_layers_avx512;
     if (isa & LHK_ISA_AVX2) return &lhk_layers_avx2;
+#elif defined(__aarch64__)
+    if (isa & LHK_ISA_NEON) return &lhk_layers_neon;
 #endif
     (void)isa;
     return &lhk_layers_scalar;

@@ -46,6 +46,8 @@ extern const lhk_layers_table lhk_layers_scalar;
 #if defined(__x86_64__)
 extern const lhk_layers_table lhk_layers_avx2;
 extern const lhk_layers_table lhk_layers_avx512;
+#elif defined(__aarch64__)
+extern const lhk_layers_table lhk_layers_neon;
 #endif
 
 /// The best table inside the mask.

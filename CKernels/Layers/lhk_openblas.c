@@ -6,6 +6,7 @@
 #include <lhk/support.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <strings.h>
 
 #if defined(__APPLE__)
 #define LHK_OPENBLAS_DEFAULT "libopenblas.dylib"
@@ -40,16 +41,17 @@ static const char *lhk_core_type(lhk_isa isa) {
 #endif
 }
 
-/// What the kernels of an OpenBLAS core need. AVX without AVX2 has no bit of its own and counts as AVX2.
+/// What the kernels of an OpenBLAS core need; names in any case, as OpenBLAS takes them. AVX without AVX2 has no bit of
+/// its own and counts as AVX2.
 static lhk_isa lhk_core_isa(const char *core) {
     static const char *const avx512[] = {"SkylakeX", "Cooperlake", "SapphireRapids"};
     static const char *const avx2[] = {
         "Haswell", "Zen", "Excavator", "Sandybridge", "Bulldozer", "Piledriver", "Steamroller"};
     for (size_t i = 0; i < sizeof avx512 / sizeof avx512[0]; i++) {
-        if (strcmp(core, avx512[i]) == 0) return LHK_ISA_AVX512;
+        if (strcasecmp(core, avx512[i]) == 0) return LHK_ISA_AVX512;
     }
     for (size_t i = 0; i < sizeof avx2 / sizeof avx2[0]; i++) {
-        if (strcmp(core, avx2[i]) == 0) return LHK_ISA_AVX2;
+        if (strcasecmp(core, avx2[i]) == 0) return LHK_ISA_AVX2;
     }
     return 0;
 }
@@ -68,15 +70,27 @@ static void lhk_restore_variable(const char *name, char *old) {
     free(old);
 }
 
-/// dlopen with the environment that OpenBLAS reads while it is being opened.
+/// Whether all of `needed` lies within the mask.
+static bool lhk_within(lhk_isa isa, lhk_isa needed) {
+    if (isa & LHK_ISA_AVX512) isa |= LHK_ISA_AVX2;
+    return (needed & ~isa) == 0;
+}
+
+bool lhk_openblas_within(lhk_isa isa, const lhk_openblas *blas) {
+    return lhk_within(isa, blas->isa);
+}
+
+/// dlopen with the environment that OpenBLAS reads while it is being opened. The user's core type is kept where the mask
+/// allows it.
 static void *lhk_open(lhk_isa isa, const char *library) {
-    const char *core = getenv("OPENBLAS_CORETYPE") ? NULL : lhk_core_type(isa);
-    if (core) setenv("OPENBLAS_CORETYPE", core, 1);
+    const char *wanted = getenv("OPENBLAS_CORETYPE");
+    const char *core = wanted && lhk_within(isa, lhk_core_isa(wanted)) ? NULL : lhk_core_type(isa);
+    char *wanted_copy = core ? lhk_set_variable("OPENBLAS_CORETYPE", core) : NULL;
     // One thread from the start: OpenBLAS would otherwise create a pool that competes with the caller's.
     char *threads = lhk_set_variable("OPENBLAS_NUM_THREADS", "1");
     void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
     lhk_restore_variable("OPENBLAS_NUM_THREADS", threads);
-    if (core) unsetenv("OPENBLAS_CORETYPE");
+    if (core) lhk_restore_variable("OPENBLAS_CORETYPE", wanted_copy);
     return handle;
 }
 

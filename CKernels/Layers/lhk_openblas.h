@@ -22,10 +22,7 @@ typedef struct lhk_openblas {
 } lhk_openblas;
 
 /// Whether the library's kernels stay inside the mask.
-static inline bool lhk_openblas_within(lhk_isa isa, const lhk_openblas *blas) {
-    if (isa & LHK_ISA_AVX512) isa |= LHK_ISA_AVX2;
-    return (blas->isa & ~isa) == 0;
-}
+bool lhk_openblas_within(lhk_isa isa, const lhk_openblas *blas);
 
 /// The loaded library, or null. Any thread.
 const lhk_openblas *lhk_openblas_loaded(void);

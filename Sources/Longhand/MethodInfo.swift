@@ -87,8 +87,9 @@ public struct VariantInfo: Hashable, Sendable {
         queryTypes = types(variant.query_dtypes)
         kvTypes = types(variant.kv_dtypes)
         outputTypes = types(variant.output_dtypes)
+        let isBounded = variant.head_dim_max != 0 && variant.head_dim_max != .max
         headDimensions = HeadDimensionRule(
-            minimum: Int(variant.head_dim_min), maximum: variant.head_dim_max == 0 ? nil : Int(variant.head_dim_max),
+            minimum: Int(variant.head_dim_min), maximum: isBounded ? Int(variant.head_dim_max) : nil,
             multiple: max(1, Int(variant.head_dim_multiple)))
         exactness = Exactness(rawValue: variant.exactness)
     }

@@ -74,8 +74,8 @@ struct EvalCommand: ParsableCommand {
     func run() throws {
         let parsed = try configurations.map { try EvaluationConfiguration(parsing: $0) }
         let registry = try plugins.discover()
-        let model = try Model(path: model ?? ModelFiles.defaultModel(), host: .openMP(workers: threads))
-        let text = try file.map(ModelFiles.document)
+        let model = try Model(path: model ?? DefaultModel.path(), host: .openMP(workers: threads))
+        let text = try file.map { try Document(path: $0, limit: Document.byteLimit).text }
         let context = EvalContext(
             model: model.path, text: file, isa: model.host.isa.names, threads: model.host.workers,
             version: LonghandCommand.configuration.version)

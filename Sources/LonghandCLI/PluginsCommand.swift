@@ -7,14 +7,54 @@ import Longhand
 struct PluginOptions: ParsableArguments {
     @Option(
         name: .customLong("plugin-path"),
-        help: "A folder to search for plugins before all others; may be given several times.")
+        help: .init("Folder to search for plugins before all others; may be given several times.", valueName: "folder"))
     var pluginPath: [String] = []
 
+    func validate() throws {
+        // An empty path would be taken for the current folder.
+        if pluginPath.contains("") { throw ValidationError("--plugin-path: the path is empty") }
+    }
+
+    private var requested: [String] { pluginPath.map { URL(fileURLWithPath: $0).path } }
+
     /// A registry of everything that is found.
-    func discover() throws -> Registry {
+    ///
+    /// - Parameter requireAny: whether finding nothing is an error.
+    func discover(requireAny: Bool = false) throws -> Registry {
         let registry = try Registry()
-        try registry.discover(searchPath: pluginPath.map { URL(fileURLWithPath: $0).path })
+        try registry.discover(searchPath: requested)
+        if requireAny && registry.methods.isEmpty {
+            throw Failure(
+                "no plugins were found, and a run needs a store, selectors, an attention and a position method from them "
+                    + "(looked for libLonghand*Plugin.so in \(searched.joined(separator: ", "))\(Self.hint(registry)))")
+        }
         return registry
+    }
+
+    /// The folders that are searched, in order.
+    var searched: [String] {
+        let configured = ProcessInfo.processInfo.environment["LONGHAND_PLUGIN_PATH"] ?? ""
+        var folders = requested + configured.split(separator: ":").map(String.init)
+        if let folder = Executable.folder {
+            folders.append(folder)
+            folders.append(URL(fileURLWithPath: folder).deletingLastPathComponent().path + "/lib/longhand/plugins")
+        }
+        return folders
+    }
+
+    /// Runs `body`; when it finds a method missing, says whether files were rejected that could hold it.
+    func explainingRejections<T>(in registry: Registry, _ body: () throws -> T) throws -> T {
+        do {
+            return try body()
+        } catch let error as LonghandError where error.status == .notFound {
+            throw LonghandError(error.status, error.message + Self.hint(registry))
+        }
+    }
+
+    private static func hint(_ registry: Registry) -> String {
+        let count = registry.rejections.count
+        guard count > 0 else { return "" }
+        return "; \(count) plugin \(count == 1 ? "file was" : "files were") rejected, see 'longhand plugins --rejected'"
     }
 }
 
@@ -22,12 +62,14 @@ struct PluginsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "plugins", abstract: "List the methods that were discovered.",
         discussion: """
-            Each method has a role (store, selector, attention, position), a name by which other commands ask for it, the \
-            file it came from, and variants for instruction sets. '*' marks the variant that this machine would run for \
-            SmolLM2's attention at 8K tokens; '-' one that the CPU or LONGHAND_ISA rules out.
+            Each method has a role (store, selector, attention, position), a name by which other \
+            commands ask for it, the file it came from, and variants for instruction sets. '*' \
+            marks the variant that this machine would run for SmolLM2's attention at 8K tokens; \
+            '-' one that the CPU or LONGHAND_ISA rules out.
 
-            Folders are searched in this order: --plugin-path, LONGHAND_PLUGIN_PATH, the folder of the executable, the \
-            installed plugin folder. --rejected shows the files that were not taken, and why.
+            Folders are searched in this order: --plugin-path, LONGHAND_PLUGIN_PATH, the folder \
+            of the executable, the installed plugin folder. --rejected shows the files that were \
+            not taken, and why.
             """)
 
     @Flag(help: "Print JSON.") var json = false
@@ -37,7 +79,7 @@ struct PluginsCommand: ParsableCommand {
     func run() throws {
         let registry = try plugins.discover()
         let host = try KernelHost.openMP()
-        let listing = PluginListing(registry, host: host, rejected: rejected)
+        let listing = PluginListing(registry, host: host, searched: plugins.searched, rejected: rejected)
         Console.out(json ? try listing.json() : listing.text())
     }
 }
@@ -55,10 +97,12 @@ struct PluginListing: Encodable {
     }
     struct Rejected: Encodable { let path, reason: String }
     let isa: [String]
+    let searched: [String]
     let methods: [Method]
     let rejected: [Rejected]?
 
-    init(_ registry: Registry, host: KernelHost, rejected: Bool) {
+    init(_ registry: Registry, host: KernelHost, searched: [String], rejected: Bool) {
+        self.searched = searched
         isa = host.isa.names
         methods = registry.methods.map { method in
             let chosen = Self.chosen(method, registry, host)
@@ -107,7 +151,7 @@ struct PluginListing: Encodable {
                 text += "  \(mark) \(v.id)  \(v.isa), head dimensions \(v.headDimensions)\(types), \(v.exactness)\n"
             }
         }
-        if methods.isEmpty { text += "\nno plugins were found\n" }
+        if methods.isEmpty { text += "\nno plugins were found; looked in\n" + searched.map { "  \($0)\n" }.joined() }
         for r in rejected ?? [] { text += "\nrejected \(r.path): \(r.reason)" }
         return rejected.map { $0.isEmpty ? text + "\nno candidates were rejected\n" : text + "\n" } ?? text
     }

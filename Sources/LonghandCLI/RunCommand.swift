@@ -8,85 +8,156 @@ struct RunCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "run", abstract: "Read a prompt, or a document and a question, and answer.",
         discussion: """
-            The answer streams to stdout; progress and a closing table go to stderr. With a document and a prompt, the \
-            model is shown the document first and then the prompt. Models with a chat format get one user message in it; \
-            --raw gives them the text as it stands.
+            The answer streams to stdout; progress and a closing table go to stderr. With a \
+            document and a prompt, the model is shown the document first and then the prompt. \
+            Models with a chat format get one user message in it; --raw gives them the text as \
+            it stands.
 
-            Methods are asked for by name, with options after a colon: --decode window:size=1024,sinks=4. 'longhand \
-            plugins' lists them. A name that is missing or a shape that is not supported is an error, never replaced by \
-            another method.
+            Methods (--store, --prefill, --decode, --attention, --position) are asked for by \
+            name, with options after a colon: --decode window:size=1024,sinks=4. A method that \
+            is missing or does not fit the model is an error, never replaced by another one.
+
+            EXAMPLES
+              longhand run -p "What is the capital of France?" -n 32
+              longhand run -f document.txt -p "Summarise the document."
+              git log | longhand run -f - -p "What was done last?" -c 8192
+              longhand run -p "Tell me a story." --temp 0.8 --top-p 0.9 -s 7
             """)
 
-    @Option(name: .shortAndLong, help: "GGUF file of the model (default: the cached SmolLM2-135M-Instruct).") var model: String?
-    @Option(name: .shortAndLong, help: "Document to read; '-' is standard input.") var file: String?
-    @Option(name: .shortAndLong, help: "Prompt, or the question about the document.") var prompt: String?
-    @Option(name: [.customShort("n"), .customLong("predict")], help: "Most tokens to generate.") var predict = 128
-    @Option(name: [.customShort("c"), .customLong("ctx-size")], help: "Context in tokens; 0: what the model was trained for.")
+    @Option(
+        name: .shortAndLong,
+        help: .init("GGUF file of the model (default: the cached SmolLM2-135M-Instruct).", valueName: "file"))
+    var model: String?
+    @Option(name: .shortAndLong, help: .init("Document to read; '-' is standard input.", valueName: "file"))
+    var file: String?
+    @Option(
+        name: .shortAndLong, parsing: .unconditional,
+        help: .init("Prompt, or the question about the document.", valueName: "text"))
+    var prompt: String?
+    @Option(
+        name: [.customShort("n"), .customLong("predict")], parsing: .unconditional,
+        help: .init("Most tokens to generate.", valueName: "tokens"))
+    var predict = 128
+    @Option(
+        name: [.customShort("c"), .customLong("ctx-size")], parsing: .unconditional,
+        help: .init("Context; 0 is what the model was trained for.", valueName: "tokens"))
     var context = 0
-    @Option(name: .shortAndLong, help: "Worker threads; 0: one per processor.") var threads = 0
-    @Option(name: .shortAndLong, help: "Seed of the sampler.") var seed: UInt64 = 0
-    @Option(help: "Temperature; 0 always takes the most likely token.") var temp: Float = 0
-    @Option(help: "Sample among this many most likely tokens; 0: all.") var topK = 0
-    @Option(help: "Sample among the most likely tokens of this total probability.") var topP: Float = 1
-    @Option(help: "Sample among tokens this probable relative to the likeliest.") var minP: Float = 0
-    @Option(help: "Store of keys and values: f32, bf16, f16, ...") var store = "bf16"
-    @Option(help: "Selector while reading the prompt.") var prefill = "all"
-    @Option(help: "Selector while generating.") var decode = "all"
-    @Option(help: "Attention method.") var attention = "flash"
-    @Option(help: "Position method; options override the model's, e.g. rope:scaling=ntk,factor=4.") var position = "rope"
-    @Option(name: .customLong("chunk"), help: "Tokens per pass while reading the prompt.") var chunk = 512
+    @Option(
+        name: .shortAndLong, parsing: .unconditional,
+        help: .init("Worker threads; 0 is one per processor.", valueName: "count"))
+    var threads = 0
+    @Option(name: .shortAndLong, parsing: .unconditional, help: .init("Seed of the sampler.", valueName: "number"))
+    var seed: UInt64 = 0
+    @Option(parsing: .unconditional, help: .init("Temperature; 0 takes the most likely token.", valueName: "number"))
+    var temp: Float = 0
+    @Option(
+        parsing: .unconditional,
+        help: .init("Sample among this many most likely tokens; 0 is all.", valueName: "count"))
+    var topK = 0
+    @Option(
+        parsing: .unconditional,
+        help: .init("Sample among the most likely tokens of this total probability.", valueName: "number"))
+    var topP: Float = 1
+    @Option(
+        parsing: .unconditional,
+        help: .init("Sample among tokens this probable relative to the likeliest.", valueName: "number"))
+    var minP: Float = 0
+    @Option(help: .init("Store of keys and values: f32, bf16, f16, ...", valueName: "method")) var store = "bf16"
+    @Option(help: .init("Selector while reading the prompt: all, window, ...", valueName: "method")) var prefill = "all"
+    @Option(help: .init("Selector while generating: all, window, ...", valueName: "method")) var decode = "all"
+    @Option(help: .init("Attention: flash, ...", valueName: "method")) var attention = "flash"
+    @Option(
+        help: .init(
+            "Position; options override the model's, as in rope:scaling=ntk,factor=4.", valueName: "method"))
+    var position = "rope"
+    @Option(
+        parsing: .unconditional, help: .init("Most tokens per pass while reading the prompt.", valueName: "tokens"))
+    var chunk = 512
     @Flag(help: "Give the text to the model as it stands, without its chat format.") var raw = false
+    @Flag(name: .shortAndLong, help: "Log on stderr which variants of the methods were weighed.") var verbose = false
     @Flag(help: "Print one JSON object instead of streaming.") var json = false
     @OptionGroup var plugins: PluginOptions
 
     func validate() throws {
         if file == nil && prompt == nil { throw ValidationError("give a prompt with -p, a document with -f, or both") }
-        if predict < 0 { throw ValidationError("-n \(predict): the number of tokens is negative") }
-        if context < 0 { throw ValidationError("-c \(context): the context is negative") }
-        if threads < 0 || threads > 1024 { throw ValidationError("-t \(threads): threads must be 0 to 1024") }
+        if prompt == "" { throw ValidationError("-p: the prompt is empty") }
+        if file == "" { throw ValidationError("-f: the path is empty") }
+        if model == "" { throw ValidationError("-m: the path is empty") }
+        try requireRange(predict, 0...Int.max, "-n", "the number of tokens")
+        try requireRange(context, 0...Int(Int32.max), "-c", "the context")
+        try requireRange(threads, 0...1024, "-t", "the number of threads")
+        try requireRange(chunk, 1...4096, "--chunk", "the number of tokens")
+    }
+
+    private func requireRange(_ value: Int, _ range: ClosedRange<Int>, _ option: String, _ what: String) throws {
+        if range.contains(value) { return }
+        let limits = range.upperBound == .max ? "at least \(range.lowerBound)" : "\(range.lowerBound) to \(range.upperBound)"
+        throw ValidationError("\(option) \(value): \(what) must be \(limits)")
     }
 
     func run() throws {
         let sampling = try SamplingOptions(temperature: temp, topK: topK, topP: topP, minP: minP, seed: seed)
-        let registry = try plugins.discover()
-        let host = try KernelHost.openMP(workers: threads)
-        let text = try [file.map(ModelFiles.document), prompt].compactMap { $0 }.filter { !$0.isEmpty }.joined(separator: "\n\n")
-        guard !text.isEmpty else { throw Failure("the prompt is empty") }
-        let path = try model ?? ModelFiles.defaultModel()
-        let model = try Model(path: path, host: host)
-        let tokens = try encode(text, model)
-        let capacity = try checkContext(tokens.count, model)
-        var methods = CacheConfiguration(layers: [], capacity: 0)
-        (methods.store, methods.prefill, methods.decode) = (store, prefill, decode)
-        (methods.attention, methods.position) = (attention, position)
-        let session = try Session(model: model, registry: registry, context: capacity, methods: methods, chunk: chunk)
+        let registry = try plugins.discover(requireAny: true)
+        let host = try KernelHost.openMP(workers: threads, log: verbose ? KernelLog.stderr() : nil)
+        // All that can be wrong with the call shows before the weights are read, which may take long.
+        let header = try ModelHeader(path: model ?? DefaultModel.path())
+        let capacity = context == 0 ? header.shape.contextLength : context
+        let document = try file.map { path in
+            try Document(path: path, limit: capacity * header.tokenizer.vocabulary.longestText)
+        }
+        let tokens = try encode([document?.text, prompt].compactMap { $0 }.joined(separator: "\n\n"), header)
+        try checkRoom(tokens.count, capacity, header)
+        let cache = try plugins.explainingRejections(in: registry) {
+            try Session.makeCache(
+                for: header, registry: registry, host: host, context: capacity, methods: methods, chunk: chunk)
+        }
+        giveNotices(document, capacity, header)
+
+        let session = try Session(model: Model(header, host: host), cache: cache)
         var report = RunReport(session: session, promptTokens: tokens.count)
         try read(tokens, session, &report)
         let answer = try generate(session, sampling, &report)
         report.finish(text: answer)
-        if json { Console.out(try report.json()) } else { Console.out("\n") }
-        if !json { Console.note(report.table()) }
+        if json {
+            Console.out(try report.json())
+        } else {
+            if !answer.isEmpty { Console.out("\n") }
+            Console.note(report.table())
+        }
     }
 
-    private func encode(_ text: String, _ model: Model) throws -> [Int32] {
-        if raw { return model.tokenizer.encode(text) }
-        if case .raw(let reason) = model.chatFormat { Console.note("longhand: \(reason)\n") }
-        return try model.chatFormat.tokens(messages: [ChatMessage(.user, text)], tokenizer: model.tokenizer)
+    private var methods: CacheConfiguration {
+        var methods = CacheConfiguration(layers: [], capacity: 0)
+        (methods.store, methods.prefill, methods.decode) = (store, prefill, decode)
+        (methods.attention, methods.position) = (attention, position)
+        return methods
     }
 
-    /// The context to allocate. The prompt must fit; so must one generated token, if any is asked for.
-    private func checkContext(_ promptTokens: Int, _ model: Model) throws -> Int {
-        let trained = model.shape.contextLength, capacity = context == 0 ? trained : context
-        guard promptTokens > 0 else { throw Failure("the prompt is empty") }
+    private func encode(_ text: String, _ header: ModelHeader) throws -> [Int32] {
+        if raw { return header.tokenizer.encode(text) }
+        return try header.chatFormat.tokens(messages: [ChatMessage(.user, text)], tokenizer: header.tokenizer)
+    }
+
+    /// The prompt must fit; so must one generated token, if any is asked for.
+    private func checkRoom(_ promptTokens: Int, _ capacity: Int, _ header: ModelHeader) throws {
+        guard promptTokens > 0 else { throw Failure("the prompt has no tokens") }
         guard promptTokens + min(predict, 1) <= capacity else {
             throw Failure(
                 "the prompt has \(promptTokens) tokens and does not fit a context of \(capacity): give a larger -c "
-                    + "(the model was trained for \(trained)) or a shorter document")
+                    + "(the model was trained for \(header.shape.contextLength)) or a shorter text")
         }
+    }
+
+    /// Says what is not an error, but may not be what was meant.
+    private func giveNotices(_ document: Document?, _ capacity: Int, _ header: ModelHeader) {
+        if let document, !document.isUTF8 {
+            Console.note("longhand: the document is not UTF-8; what cannot be read as text is replaced by U+FFFD\n")
+        }
+        if !raw, case .raw(let reason) = header.chatFormat { Console.note("longhand: \(reason)\n") }
+        let trained = header.shape.contextLength
         if capacity > trained && !position.contains("scaling=") {
             Console.note("longhand: a context of \(capacity) tokens is more than the \(trained) the model was trained for\n")
         }
-        return capacity
     }
 
     private func read(_ tokens: [Int32], _ session: Session, _ report: inout RunReport) throws {
@@ -105,7 +176,7 @@ struct RunCommand: ParsableCommand {
         }
         let start = ContinuousClock.now
         for index in 0..<predict {
-            let token = try sampler.next(session.logits)
+            let token = try next(&sampler, session)
             report.generated += 1
             if session.model.tokenizer.isEndOfGeneration(token) {
                 report.stop = "end of answer"
@@ -123,5 +194,16 @@ struct RunCommand: ParsableCommand {
         emit(decoder.finish())
         report.decodeSeconds = (ContinuousClock.now - start).seconds
         return answer
+    }
+
+    /// Samples a token; logits that cannot be sampled from are the model's fault.
+    private func next(_ sampler: inout Sampler, _ session: Session) throws -> Int32 {
+        do {
+            return try sampler.next(session.logits)
+        } catch let error as SamplingError {
+            throw Failure(
+                "\(session.model.path): \(error) after \(session.length) tokens: the weights may be damaged, or a value "
+                    + "exceeds the range of store '\(store)'")
+        }
     }
 }

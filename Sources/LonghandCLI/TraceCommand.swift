@@ -40,13 +40,13 @@ struct TraceCommand: ParsableCommand {
         let registry = try plugins.discover()
         let host = try KernelHost.openMP(workers: threads)
         var options = TraceOptions()
-        options.text = try ModelFiles.document(file)
+        options.text = try Document(path: file, limit: Document.byteLimit).text
         options.textName = file == "-" ? "-" : URL(fileURLWithPath: file).lastPathComponent
         options.layers = layers.flatMap(Self.list)
         options.type = SafetensorsType(rawValue: dtype.uppercased())!
         options.position = position
         options.chunk = chunk
-        let model = try Model(path: model ?? ModelFiles.defaultModel(), host: host)
+        let model = try Model(path: model ?? DefaultModel.path(), host: host)
         let all = model.tokenizer.encode(options.text)
         guard !all.isEmpty else { throw Failure("\(file): the text is empty") }
         let limit = context == 0 ? model.shape.contextLength : context

@@ -5,7 +5,9 @@ import Longhand
 import Testing
 
 /// A cache of test doubles with two layers of different shapes.
-func makeCache(_ registry: Registry? = nil, change: (inout CacheConfiguration) -> Void = { _ in }) throws -> Cache {
+func makeCache(
+    _ registry: Registry? = nil, change: (inout CacheConfiguration) -> Void = { _ in }, log: KernelHost.Log? = nil
+) throws -> Cache {
     var second = CacheLayer(queryHeads: 2, kvHeads: 1, headDimK: 5, headDimV: 3)
     second.attention.scale = 0.5
     var configuration = CacheConfiguration(
@@ -15,7 +17,7 @@ func makeCache(_ registry: Registry? = nil, change: (inout CacheConfiguration) -
     configuration.attention = "naive"
     configuration.position = "shift"
     change(&configuration)
-    return try Cache(configuration, registry: registry ?? doubles(), host: .serial())
+    return try Cache(configuration, registry: registry ?? doubles(), host: .serial(log: log))
 }
 
 /// Rows of keys, values and queries of one layer, drawn once for the whole sequence.

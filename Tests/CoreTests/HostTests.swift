@@ -3,6 +3,7 @@ import CLonghand
 import Foundation
 import Longhand
 import Synchronization
+import Synchronization
 import Testing
 
 /// How often each task and each worker of a loop ran.
@@ -115,5 +116,13 @@ final class Tally: Sendable {
         let tally = Tally(tasks: 10)
         KernelHost(raw).withParallelFor(tasks: 10) { tally.run($0, $1) }
         tally.expectAllOnce(workers: 2)
+    }
+
+    @Test func logNamesTheCandidates() throws {
+        let lines = Mutex<[String]>([])
+        _ = try makeCache(log: { level, text in lines.withLock { $0.append("\(level) \(text)") } })
+        let told = lines.withLock { $0 }
+        #expect(told.contains { $0.hasPrefix("debug naive: ") && $0.contains(" fits, estimated at ") })
+        #expect(told.allSatisfy { !$0.contains("\n") })
     }
 }

@@ -11,7 +11,11 @@ import Testing
     static let seed = environment("LONGHAND_FUZZ_SEED") ?? 20_260_301
     static let casesPerChunk = environment("LONGHAND_FUZZ_CASES") ?? 600
 
-    static func environment(_ name: String) -> UInt64? { ProcessInfo.processInfo.environment[name].flatMap(UInt64.init) }
+    static func environment(_ name: String) -> UInt64? {
+        guard let text = ProcessInfo.processInfo.environment[name] else { return nil }
+        guard let value = UInt64(text) else { fatalError("\(name)=\(text) is not a whole number") }
+        return value
+    }
 
     @Test(arguments: 0..<UInt64(4)) func randomProblems(_ chunk: UInt64) throws {
         let first = chunk * Self.casesPerChunk

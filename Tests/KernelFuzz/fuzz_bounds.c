@@ -45,7 +45,7 @@ static void score_row(const fuzz_case *c, const fuzz_sequence *s, int64_t row, i
         w->spread[e] = 2.5 * scale * sqrt(squares) + fabs(raw);
         w->magnitude[e] = scale * magnitude;
         // The parts of E_j other than A_j and max|s|, in its units: kept with A_j by dividing through its factor.
-        double rest = 2 * fabs(capped) + 2 * fabs(slope) * distance + fabs((double)w->entries[e].weight) + 8 * cap;
+        double rest = 2 * fabs(capped) + 2 * fabs(slope) * distance + fabs((double)w->entries[e].weight) + 4 * cap;
         w->magnitude[e] += rest / (2 + sqrt((double)dim) / 2);
     }
 }
@@ -96,7 +96,7 @@ static void bound_row(fuzz_case *c, const fuzz_sequence *s, int64_t row, int64_t
                       int64_t count, int arithmetic, const row_sums *r) {
     int64_t dim = c->problem.dim_v, index = (s->first_row + row) * c->problem.query_heads + head;
     float *tolerance = c->tolerance[arithmetic] + index * dim, *lse_tolerance = c->lse_tolerance[arithmetic] + index;
-    double base = 4e-6 * (1 + sqrt((double)count) / 64) + (arithmetic == FUZZ_ARITHMETIC_BF16 ? 0x1p-8 : 0);
+    double base = 2e-6 * (1 + sqrt((double)count) / 64) + (arithmetic == FUZZ_ARITHMETIC_BF16 ? 0x1p-8 : 0);
     double floor = (double)(count + 1) * (arithmetic == FUZZ_ARITHMETIC_BF16 ? (double)FLT_MIN : 0x1p-147);
     if (r->overflows && !r->undefined) {
         for (int64_t x = 0; x < dim; x++) tolerance[x] = NAN;

@@ -5,11 +5,11 @@
 /// their sum. To first order its output differs by sum_j p_j d_j v_j - O sum_j p_j d_j, so with |d_j| <= D_j
 ///     |error of O_c| <= (sum_j p_j D_j |v_jc| + |O_c| sum_j p_j D_j) / (1 - sum_j p_j D_j),   D_j = exp(E_j) - 1 + B.
 /// E_j bounds the error of the score and of the exponent's argument, B that of everything else. With u = 2^-24:
-///     E_j = 2u [ (2 + sqrt(d)/2) A_j + 2|s_j| + max|s| + 2 |slope| distance_j + |log weight_j| + 8 softcap ]
+///     E_j = 2u [ (2 + sqrt(d)/2) A_j + 2|s_j| + max|s| + 2 |slope| distance_j + |log weight_j| + 4 softcap ]
 /// where A_j = scale sum_c |q_c k_jc|: a sum of d rounded products errs like a random walk of d steps. bf16 units add
 /// 2^-8 min(A_j, R_j), R_j = 2.5 scale sqrt(sum_c (q_c k_jc)^2) + |scale q.k_j|, unless q is bf16 already: q is rounded
 /// to 8 bits, independently per channel (first term) or, where its channels are equal, alike (second).
-///     B = 4e-6 (1 + sqrt(keys)/64)  for f32: exp2, sums over keys, rescaling, division;
+///     B = 2e-6 (1 + sqrt(keys)/64)  for f32: exp2, sums over keys, rescaling, division;
 ///     B = that + 2^-8               for bf16 units: probabilities are rounded to 8 bits.
 /// When sum_j p_j D_j > 1/2 the expansion is void, and the output is only known to lie among the values:
 /// |error| <= 2 max_j |v_jc|. Results that underflow may miss FLT_MIN per key (bf16 units flush them).

@@ -43,7 +43,8 @@ static bool compare_element(fuzz_check *check, double got, int64_t index, double
     const char *fault = verdict(got, expected, tolerance);
     if (!fault) {
         *error = isfinite(expected) ? got - expected : 0;
-        if (tolerance > 0) check->report->worst = fmax(check->report->worst, fabs(*error) / tolerance);
+        bool plain = dtype == LHK_DTYPE_F32 && check->arithmetic == FUZZ_ARITHMETIC_F32;
+        if (plain && tolerance > 0) check->report->worst = fmax(check->report->worst, fabs(*error) / tolerance);
         return true;
     }
     fuzz_fail(check, what,

@@ -29,12 +29,6 @@ typedef struct online_state {
 
 static float rounded(float x, bool bf16) { return bf16 ? lhk_bf16_to_f32(lhk_f32_to_bf16(x)) : x; }
 
-static int64_t longest(const lhk_flash_args *args) {
-    int64_t keys = 0;
-    for (int64_t b = 0; b < fuzz_sequences(args); b++) keys = lhk_max(keys, fuzz_get_sequence(args, b).keys);
-    return keys;
-}
-
 /// Changes the call as the faults of masks would.
 static void apply_mask_faults(demonstration *d) {
     lhk_flash_args *a = &d->args;
@@ -159,7 +153,7 @@ static void attend_row(void *context, int64_t task, uint32_t worker) {
 }
 
 static void size_slices(demonstration *d) {
-    d->room = longest(&d->args) + 64;
+    d->room = d->args.k.shape[0] + 64;
     d->slice = (uint64_t)lhk_round_up(d->room * (int64_t)sizeof(fuzz_entry) + d->args.v.shape[2] * (int64_t)sizeof(float),
                                       LHK_ALIGNMENT);
 }

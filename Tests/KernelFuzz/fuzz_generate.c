@@ -16,7 +16,7 @@ fuzz_problem fuzz_plain(int64_t rows, int64_t keys, int64_t dim) {
     p.rows[0] = rows;
     p.keys[0] = p.valid[0] = keys;
     p.query_dtype = p.kv_dtype = p.out_dtype = LHK_DTYPE_F32;
-    p.left = p.right = p.nan_key = p.nan_row = -1;
+    p.left = p.right = p.nan_key = p.nan_value = p.nan_row = -1;
     p.tile_rows = 1;
     return p;
 }
@@ -55,6 +55,18 @@ static void draw_heads(fuzz_rng *rng, fuzz_problem *p) {
     if (fuzz_chance(rng, 3)) p->dim_k = 576, p->dim_v = 512;
 }
 
+/// A decode step: few rows over keys enough to be split.
+static void draw_decode(fuzz_rng *rng, fuzz_problem *p) {
+    static const int64_t keys[] = {1023, 1025, 1536, 2047, 2048, 2049, 3001, 4096, 5003};
+    static const int64_t small_dims[] = {1, 3, 8, 16, 20};
+    p->rows[0] = 1 + fuzz_below(rng, 3);
+    p->keys[0] = FUZZ_PICK(rng, keys);
+    p->kv_heads = 1 + fuzz_below(rng, 2);
+    p->query_heads = p->kv_heads * (1 + fuzz_below(rng, 3));
+    p->dim_k = FUZZ_PICK(rng, small_dims);
+    p->dim_v = FUZZ_PICK(rng, small_dims);
+}
+
 /// Makes the problem cheaper until it fits, by drawing one of its sizes again.
 static void limit_work(fuzz_rng *rng, fuzz_problem *p) {
     double limit = fuzz_chance(rng, 4) ? 3e6 : 2.5e5;
@@ -83,7 +95,7 @@ static void limit_work(fuzz_rng *rng, fuzz_problem *p) {
 
 static void draw_masks(fuzz_rng *rng, fuzz_problem *p) {
     static const float caps[] = {0.5f, 5, 30, 50}, scales[] = {0.1f, 0.3f, 1, 0.0884f};
-    static const int64_t windows[] = {0, 1, 2, 15, 16, 31, 63, 64, 65, 128}, sinks[] = {1, 1, 4, 4, 16, 70, INT64_MAX};
+    static const int64_t windows[] = {0, 1, 2, 15, 16, 31, 63, 64, 65, 128, 700}, sinks[] = {1, 1, 4, 4, 16, 70, INT64_MAX};
     p->no_params = fuzz_chance(rng, 12);
     if (p->no_params) return;
     if (fuzz_chance(rng, 50)) p->flags |= LHK_ATTENTION_CAUSAL;
@@ -129,7 +141,7 @@ static void draw_values(fuzz_rng *rng, fuzz_problem *p) {
     p->values = fuzz_chance(rng, 45) ? (int)fuzz_below(rng, 2) : (int)fuzz_below(rng, FUZZ_VALUE_CLASSES);
     p->poison_hidden = fuzz_chance(rng, 60);
     // Elsewhere a special value could be lost to underflow, or a zero times infinity arise, by rounding alone.
-    if (p->values <= FUZZ_NORMAL && fuzz_chance(rng, 15)) p->specials = 1 + (int)fuzz_below(rng, 3);
+    if (p->values <= FUZZ_NORMAL && fuzz_chance(rng, 25)) p->specials = 1 + (int)fuzz_below(rng, 4);
     p->specials_nan_only = p->softcap > 0;
 }
 
@@ -140,7 +152,8 @@ fuzz_problem fuzz_generate(uint64_t seed, uint64_t index) {
     p.index = index;
     draw_lengths(&rng, &p);
     draw_heads(&rng, &p);
-    limit_work(&rng, &p);
+    if (fuzz_chance(&rng, 6) && p.sequences == 0) draw_decode(&rng, &p);
+    else limit_work(&rng, &p);
     for (int64_t b = 0; b < FUZZ_MAX_SEQUENCES; b++)
         p.valid[b] = !p.has_lengths || fuzz_chance(&rng, 30) ? p.keys[b] : fuzz_below(&rng, p.keys[b] + 1);
     draw_masks(&rng, &p);

@@ -65,7 +65,7 @@ typedef struct fuzz_problem {
     bool poison_hidden;  ///< keys that no row admits hold NaN and infinities
     int specials;        ///< NaN and infinities placed anywhere in q, k and v
     bool specials_nan_only;
-    int64_t nan_key, nan_row;  ///< a NaN in this key (query row), or -1
+    int64_t nan_key, nan_value, nan_row;  ///< a NaN in this key, value or query row, or -1
 } fuzz_problem;
 
 /// A problem of one sequence of one head with plain values, on which cases are built.

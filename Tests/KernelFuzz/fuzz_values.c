@@ -143,6 +143,7 @@ void fuzz_poison(fuzz_case *c, fuzz_rng *rng) {
                               fuzz_below(rng, t->shape[2]), draw_special(rng, p->specials_nan_only));
     }
     if (p->nan_key >= 0) lhk_store_element(lhk_row(&c->args.k, p->nan_key, 0), c->args.k.dtype, 0, NAN);
+    if (p->nan_value >= 0) lhk_store_element(lhk_row(&c->args.v, p->nan_value, 0), c->args.v.dtype, 0, NAN);
     if (p->nan_row >= 0) lhk_store_element(lhk_row(&c->args.q, p->nan_row, 0), c->args.q.dtype, 0, NAN);
     if (p->sparse) return;
     poison_outside(c);

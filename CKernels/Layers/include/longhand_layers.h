@@ -136,11 +136,12 @@ typedef struct lhk_linear_shape {
 /// Loads OpenBLAS for this process, once; later calls with the same library do nothing.
 ///
 /// `library` is a file name for dlopen, or null for the default `libopenblas.so.0`. The first call decides which
-/// kernels OpenBLAS uses, by the ISA mask (its own detection takes AVX2 kernels on CPUs it does not know), unless the
-/// user has set OPENBLAS_CORETYPE. OpenBLAS gets one thread, because the caller splits the work. The environment is
-/// changed during the call and then restored: make the call before other threads read or write the environment.
-/// Errors: not found (library, or a symbol in it); unsupported (the library, or the user's OPENBLAS_CORETYPE, runs
-/// kernels above `isa`); argument (another library is loaded already).
+/// kernels OpenBLAS uses, by the ISA mask (its own detection takes AVX2 kernels on CPUs it does not know). A core type
+/// that the user has set in OPENBLAS_CORETYPE is kept where it stays within `isa`; one above it is overridden, because
+/// the mask (LONGHAND_ISA) is the more specific wish. OpenBLAS gets one thread, because the caller splits the work.
+/// The environment is changed during the call and then restored: make the call before other threads read or write it.
+/// Errors: not found (library, or a symbol in it); unsupported (the library runs kernels above `isa` all the same, or
+/// was loaded earlier with such kernels); argument (another library is loaded already).
 lhk_status lhk_linear_load(lhk_isa isa, const char *LHK_NULLABLE library, lhk_error *LHK_NULLABLE error);
 
 /// Name of the kernels that the loaded OpenBLAS runs ("SkylakeX", "Haswell", ...), or null before loading.

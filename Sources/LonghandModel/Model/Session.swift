@@ -38,24 +38,53 @@ public final class Session {
 
     private let buffers: Activations
 
-    /// - Parameters:
-    ///   - context: most tokens of the sequence.
-    ///   - methods: names of store, selectors, attention and position; its layers and sizes are replaced by the model's.
-    ///   - chunk: most tokens of one pass, 1 to 4096.
-    public init(
+    /// A session with a cache of its own; parameters and errors as in `makeCache`.
+    public convenience init(
         model: Model, registry: Registry, context: Int, methods: CacheConfiguration = .init(layers: [], capacity: 0),
         chunk: Int = 512
     ) throws {
+        let cache = try Self.makeCache(
+            for: model.header, registry: registry, host: model.host, context: context, methods: methods, chunk: chunk)
+        try self.init(model: model, cache: cache)
+    }
+
+    /// A session on an empty cache from `makeCache`. Throws `ModelError` where the cache is that of another model or there
+    /// is no memory.
+    public init(model: Model, cache: Cache) throws {
+        guard cache.configuration.layers == model.shape.layers else {
+            throw ModelError("\(model.path): the cache was made for layers of another shape")
+        }
+        chunk = cache.configuration.maxRows
+        buffers = try Activations(model.shape, rows: chunk)
+        self.model = model
+        self.cache = cache
+    }
+
+    /// The cache of a session, which needs no weights: an unknown method or option shows before these are read.
+    ///
+    /// - Parameters:
+    ///   - context: most tokens of the sequence, 1 to 2^31 - 1.
+    ///   - methods: names of store, selectors, attention and position; its layers and sizes are replaced by the model's.
+    ///   - chunk: most tokens of one pass through the layers, 1 to 4096.
+    public static func makeCache(
+        for header: ModelHeader, registry: Registry, host: KernelHost, context: Int, methods: CacheConfiguration,
+        chunk: Int = 512
+    ) throws -> Cache {
         guard (1...4096).contains(chunk) else { throw ModelError("chunk of \(chunk) tokens is not 1 to 4096") }
-        guard (1...Int(Int32.max)).contains(context) else { throw ModelError("context of \(context) tokens is not 1 to \(Int32.max)") }
+        guard (1...Int(Int32.max)).contains(context) else {
+            throw ModelError("context of \(context) tokens is not 1 to \(Int32.max)")
+        }
         var configuration = methods
-        configuration.layers = model.shape.layers
+        configuration.layers = header.shape.layers
         configuration.capacity = context
         configuration.maxRows = min(chunk, context)
-        cache = try Cache(configuration, registry: registry, host: model.host)
-        buffers = Activations(model.shape, rows: min(chunk, context))
-        self.model = model
-        self.chunk = min(chunk, context)
+        let bytes = Activations.bytes(header.shape, rows: configuration.maxRows)
+        guard bytes <= Activations.limit else {
+            throw ModelError(
+                "\(header.path): passes of \(configuration.maxRows) tokens need \(bytes >> 20) MiB of activations; the "
+                    + "limit is \(Activations.limit >> 20) MiB: take a smaller chunk")
+        }
+        return try Cache(configuration, registry: registry, host: host)
     }
 
     /// Processes `tokens` and leaves the logits after the last one.
@@ -210,19 +239,39 @@ public final class Session {
 /// Activations of one chunk, allocated once.
 private final class Activations {
     let residual, normed, qkv, attended, gateUp, hidden, logits: UnsafeMutablePointer<Float>
+    private let memory: UnsafeMutableRawPointer
 
-    init(_ shape: ModelShape, rows: Int) {
-        func floats(_ count: Int) -> UnsafeMutablePointer<Float> {
-            UnsafeMutableRawPointer.allocate(byteCount: max(1, count) * 4, alignment: 64).bindMemory(to: Float.self, capacity: count)
-        }
-        residual = floats(rows * shape.width)
-        normed = floats(rows * shape.width)
-        qkv = floats(rows * shape.qkvWidth)
-        attended = floats(rows * shape.attentionWidth)
-        gateUp = floats(rows * 2 * shape.feedForwardWidth)
-        hidden = floats(rows * shape.feedForwardWidth)
-        logits = floats(shape.vocabularySize)
+    /// Far above what models need (a width of 8192 and chunks of 512 tokens: 250 MiB), so that a file with absurd
+    /// hyperparameters is refused.
+    static let limit = 1 << 30
+
+    /// Floats of each buffer in the order above, in whole cache lines. No overflow: all factors are limited.
+    private static func counts(_ shape: ModelShape, rows: Int) -> [Int] {
+        let perRow = [
+            shape.width, shape.width, shape.qkvWidth, shape.attentionWidth, 2 * shape.feedForwardWidth,
+            shape.feedForwardWidth,
+        ]
+        return (perRow.map { rows * $0 } + [shape.vocabularySize]).map { ($0 + 15) / 16 * 16 }
     }
 
-    deinit { for buffer in [residual, normed, qkv, attended, gateUp, hidden, logits] { UnsafeMutableRawPointer(buffer).deallocate() } }
+    static func bytes(_ shape: ModelShape, rows: Int) -> Int { 4 * counts(shape, rows: rows).reduce(0, +) }
+
+    init(_ shape: ModelShape, rows: Int) throws {
+        let bytes = Self.bytes(shape, rows: rows)
+        var allocated: UnsafeMutableRawPointer?
+        guard posix_memalign(&allocated, 64, bytes) == 0, let memory = allocated else {
+            throw ModelError("no memory for activations of \(bytes >> 20) MiB")
+        }
+        let floats = memory.bindMemory(to: Float.self, capacity: bytes / 4)
+        var start = 0
+        let buffers = Self.counts(shape, rows: rows).map { count in
+            defer { start += count }
+            return floats + start
+        }
+        (residual, normed, qkv, attended) = (buffers[0], buffers[1], buffers[2], buffers[3])
+        (gateUp, hidden, logits) = (buffers[4], buffers[5], buffers[6])
+        self.memory = memory
+    }
+
+    deinit { free(memory) }
 }

@@ -38,6 +38,7 @@ final class Weights: @unchecked Sendable {  // immutable after init
         let embedding = try file.required(file.tensor("token_embd.weight"), "token_embd.weight")
         var loader = WeightLoader(file: file, host: host, memory: nil)
         _ = try Self.read(&loader, shape)  // first pass: checks names and shapes, adds up sizes
+        try loader.requireAllUsed()
         let memory = try WeightMemory(floats: loader.used)
         loader = WeightLoader(file: file, host: host, memory: memory)
         (layers, outputNorm, output) = try Self.read(&loader, shape)
@@ -64,6 +65,20 @@ private struct WeightLoader {
     let host: KernelHost
     let memory: WeightMemory?
     var used = 0
+    /// Tensors that the model's shape asks for; the embeddings and the factors of rotary frequencies are read elsewhere.
+    private var names: Set<String> = ["token_embd.weight", "rope_freqs.weight"]
+
+    init(file: GGUFFile, host: KernelHost, memory: WeightMemory?) {
+        (self.file, self.host, self.memory) = (file, host, memory)
+    }
+
+    /// A tensor that nothing uses belongs to another model than this one (more layers, experts, other norms): what came out
+    /// without it would be wrong.
+    func requireAllUsed() throws {
+        guard let stray = file.tensors.first(where: { !names.contains($0.name) }) else { return }
+        throw file.failure(
+            "tensor \(stray.name.printable()) has no place in a model of its architecture and hyperparameters")
+    }
 
     mutating func layer(_ index: Int, _ layer: CacheLayer, _ shape: ModelShape) throws -> LayerWeights {
         let prefix = "blk.\(index)."
@@ -104,6 +119,7 @@ private struct WeightLoader {
             guard tensor.dimensions == expected else {
                 throw file.failure("tensor \(part.name) has shape \(tensor.dimensions), not \(expected)")
             }
+            names.insert(part.name)
             if let memory { try dequantize(tensor, to: memory.base + used) }
             used += part.rows * inputs
         }

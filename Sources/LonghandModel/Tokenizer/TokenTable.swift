@@ -64,6 +64,9 @@ struct TokenTable: Sendable {
         (self.texts, self.ends, self.slots) = (texts, ends, slots)
     }
 
+    /// Bytes of the longest text.
+    var longestText: Int { ends.indices.reduce(0) { max($0, Self.range(Int32($1), ends).count) } }
+
     /// The text of a token.
     func text(_ id: Int32) -> ArraySlice<UInt8> { texts[Self.range(id, ends)] }
 

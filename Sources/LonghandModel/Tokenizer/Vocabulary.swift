@@ -59,6 +59,9 @@ public final class Vocabulary: Sendable {
     /// Number of tokens; ids are `0..<count`.
     public var count: Int { table.count }
 
+    /// Bytes of the longest token: no token stands for more bytes of text. Found by a pass over the vocabulary.
+    public var longestText: Int { table.longestText }
+
     /// The kind of a token; `id` must be in `0..<count`.
     public func kind(_ id: Int32) -> TokenKind { kinds[Int(id)] }
 

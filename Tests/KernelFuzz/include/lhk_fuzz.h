@@ -45,7 +45,7 @@ typedef struct lhk_fuzz_report {
     uint64_t calls;     ///< calls of the subject
     uint64_t failures;  ///< cases with at least one failure
     uint64_t first_failure;  ///< index of the first failing case
-    double worst;       ///< largest ratio of error to bound among the passing elements
+    double worst;       ///< largest ratio of error to bound in f32 outputs of f32 arithmetic, passing elements only
     char *LHK_NULLABLE text;  ///< of the caller: a paragraph for each of the first failures; always terminated
     size_t text_size;         ///< bytes of text; 0: not wanted
 } lhk_fuzz_report;

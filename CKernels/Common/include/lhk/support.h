@@ -27,6 +27,7 @@
 #define LHK_FEATURES_AVX2 "avx2,fma,f16c"
 #define LHK_FEATURES_AVX512 "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq"
 #define LHK_FEATURES_AVX512BF16 "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16"
+#define LHK_FEATURES_NEON_BF16 "arch=armv8.2-a+bf16"  // plain NEON is the baseline of AArch64
 #define LHK_ALWAYS_INLINE static inline __attribute__((always_inline))
 
 /// Fills `error` (if any) and returns `status`.
@@ -146,6 +147,20 @@ static inline float lhk_load_element(const void *data, lhk_dtype dtype, int64_t 
     if (dtype == LHK_DTYPE_F32) return ((const float *)data)[index];
     uint16_t half = ((const uint16_t *)data)[index];
     return dtype == LHK_DTYPE_BF16 ? lhk_bf16_to_f32(half) : lhk_f16_to_f32(half);
+}
+
+/// Whether a row of `dim` elements holds an infinity or NaN.
+static inline bool lhk_row_nonfinite(const void *row, lhk_dtype dtype, int64_t dim) {
+    uint32_t found = 0;
+    if (dtype == LHK_DTYPE_F32) {
+        const uint32_t *bits = (const uint32_t *)row;
+        for (int64_t c = 0; c < dim; c++) found |= (bits[c] & 0x7f800000u) == 0x7f800000u;
+    } else {
+        const uint16_t *bits = (const uint16_t *)row;
+        uint16_t exponent = dtype == LHK_DTYPE_BF16 ? 0x7f80u : 0x7c00u;
+        for (int64_t c = 0; c < dim; c++) found |= (bits[c] & exponent) == exponent;
+    }
+    return found;
 }
 
 static inline void lhk_store_element(void *data, lhk_dtype dtype, int64_t index, float value) {
