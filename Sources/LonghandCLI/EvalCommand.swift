@@ -56,6 +56,9 @@ struct EvalCommand: ParsableCommand {
         if ReportFormat(rawValue: format) == nil { throw ValidationError("-o \(format): must be md, csv, json or jsonl") }
         if try lengths().isEmpty || kinds().isEmpty { throw ValidationError("--length and --task need at least one item") }
         if task != nil && lifeCycle { throw ValidationError("--task and --life-cycle exclude each other") }
+        if task == nil && !lifeCycle && (length != "1024" || cases != 10 || seed != 0) {
+            throw ValidationError("--length, --cases and --seed are for --task and --life-cycle")
+        }
         if plot != nil && lifeCycle { throw ValidationError("--life-cycle has no --plot") }
         if task != nil || lifeCycle {
             if decodeFrom != nil || windows != 1 || context != 0 {
@@ -110,7 +113,8 @@ struct EvalCommand: ParsableCommand {
         var progress = Progress(total: runner.tokenCount)
         let results = try runner.run { progress.show($0) }
         Console.out(try TaskReport(context: context, seed: seed, results: results).text(reportFormat))
-        try write(ParetoPlot(results, title: "\(task ?? ""), \(length) tokens, \(name(of: model))"))
+        let shown = options.kinds.count > 2 ? "\(options.kinds.count) tasks" : options.kinds.map(\.rawValue).joined(separator: ", ")
+        try write(ParetoPlot(results, title: "\(shown) of \(length) tokens, \(name(of: model))"))
     }
 
     private func runLifeCycle(
@@ -119,8 +123,10 @@ struct EvalCommand: ParsableCommand {
         let cycle = try LifeCycle(
             model: model, registry: registry, configurations: configurations, length: try lengths()[0], questions: cases,
             seed: seed, haystack: text.map(TaskHaystack.init(document:)) ?? .generated, chunk: chunk)
-        let results = try cycle.run(folder: NSTemporaryDirectory()) {
-            Console.note("life cycle: \($0) of \(cycle.stepCount) answers\n")
+        let results = try cycle.run(folder: NSTemporaryDirectory()) { done in
+            let tenth = done * 10 / cycle.stepCount
+            guard tenth > (done - 1) * 10 / cycle.stepCount else { return }
+            Console.note("life cycle: \(done) of \(cycle.stepCount) answers\n")
         }
         let report = LifeCycleReport(context: context, seed: seed, results: results)
         Console.out(try report.text(reportFormat))

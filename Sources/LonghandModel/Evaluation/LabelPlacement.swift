@@ -43,7 +43,7 @@ struct LabelPlacement {
                 guard box.x >= left + 1, box.x + box.width <= right - 1, box.y >= top + 1, box.y + box.height <= bottom - 1
                 else { continue }
                 let covered = (placed.map(\.box) + marks).reduce(0) { $0 + box.overlap($1) }
-                let cost = 100 * covered + distance
+                let cost = 1e6 * covered + distance
                 if best == nil || cost < best!.cost { best = (cost, box, distance >= 20) }
             }
             guard let best else { continue }

@@ -85,11 +85,12 @@ struct PlotAxis {
     /// Round steps around `values`.
     static func linear(_ values: [Double], from start: Double, to end: Double) -> PlotAxis {
         var low = values.min() ?? 0, high = values.max() ?? 1
-        let margin = max(0.1 * (high - low), 0.02 * max(abs(low), abs(high)), 1e-9)
+        var margin = max(0.1 * (high - low), 0.02 * max(abs(low), abs(high)))
+        if margin == 0 { margin = 1 }
         low = low >= 0 ? max(0, low - margin) : low - margin
         high += margin
-        let raw = (high - low) / 5, power = pow(10, floor(log10(raw)))
-        let step = power * ([1, 2, 5, 10].first { $0 * power >= raw } ?? 10)
+        let raw = (high - low) / 7, power = pow(10, floor(log10(raw)))
+        let step = power * ([1, 2, 5, 10].first { $0 * power >= raw * (1 - 1e-9) } ?? 10)
         var ticks: [(Double, String)] = []
         for index in Int((low / step).rounded(.up))...max(Int((low / step).rounded(.up)), Int((high / step).rounded(.down))) {
             let value = Double(index) * step
