@@ -46,12 +46,17 @@ LHK_ALWAYS_INLINE void LHK_NAME(tile)(const int rows, const int units, const LHK
 #if LHK_PANEL_BF16
         LHK_UNROLL
         for (int half = 0; half < 2; half++) {
+            vec column[LHK_UNITS * LHK_VECTORS];
             LHK_UNROLL
             for (int j = 0; j < units * LHK_VECTORS; j++) {
                 const uint8_t *at = b + (j / LHK_VECTORS * b_unit + j % LHK_VECTORS * LHK_LANES * 2) * 2;
-                vec column = half ? vload_bf16_odd(at) : vload_bf16_even(at);
+                column[j] = half ? vload_bf16_odd(at) : vload_bf16_even(at);
+            }
+            LHK_UNROLL
+            for (int r = 0; r < rows; r++) {
+                vec value = vset(a[r * lda + 2 * s + half]);
                 LHK_UNROLL
-                for (int r = 0; r < rows; r++) sum[r][j] = vfma(vset(a[r * lda + 2 * s + half]), column, sum[r][j]);
+                for (int j = 0; j < units * LHK_VECTORS; j++) sum[r][j] = vfma(value, column[j], sum[r][j]);
             }
         }
 #else
