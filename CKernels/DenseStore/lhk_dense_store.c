@@ -62,7 +62,6 @@ static void bytes(const lhk_instance *store, lhk_store_bytes *out) {
     out->in_use = (uint64_t)lhk_round_up(state->length, LHK_PANEL_TOKENS) * token;
     out->capacity = (uint64_t)lhk_round_up(state->capacity, p.block_tokens) * token;
     out->bits_per_token = (double)token * 8;
-    out->huge_pages = 0;
 }
 
 static lhk_status read_rows(const lhk_instance *store, uint32_t head, int64_t begin, int64_t count, float *k, float *v,

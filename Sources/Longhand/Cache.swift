@@ -133,6 +133,13 @@ public final class Cache {
         return CacheStatistics(stats)
     }
 
+    /// Bytes of the stores' memory that the system has put into huge pages; nil where it does not tell. Takes about a
+    /// millisecond.
+    public var hugePageBytes: UInt64? {
+        var bytes: UInt64 = 0
+        return lhk_cache_huge_page_bytes(raw, &bytes, nil) == LHK_OK ? bytes : nil
+    }
+
     public func resetStatistics() { lhk_cache_reset_stats(raw) }
 
     private func shape(of layer: Int) throws(LonghandError) -> CacheLayer {

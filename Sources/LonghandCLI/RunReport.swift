@@ -56,6 +56,7 @@ struct RunReport {
         let prefill, decode: Phase
         let contextTokens: Int
         let kvBytes: UInt64
+        let kvHugePageBytes: UInt64?
         let kvBytesPerToken: Double
         let peakMemoryBytes, threads: Int
         let methods: [Binding]
@@ -69,6 +70,7 @@ struct RunReport {
             model: session.model.path, text: text, stop: stop, prefill: prompt,
             decode: Phase(steps, decodeSeconds, decodeStatistics, decodeStatistics.decode),
             contextTokens: session.length, kvBytes: decodeStatistics.bytesInUse,
+            kvHugePageBytes: session.cache.hugePageBytes,
             kvBytesPerToken: decodeStatistics.bitsPerToken / 8, peakMemoryBytes: Self.peakMemory(),
             threads: session.model.host.workers,
             methods: session.cache.bindings.map {
@@ -104,7 +106,8 @@ struct RunReport {
         var text = "\n                tokens    seconds   tokens/s     append     select     attend   attended       path\n"
         text += row("prefill", d.prefill) + row("decode", d.decode)
         text += "stopped by \(stop); \(d.contextTokens) tokens in context, \(d.threads) threads\n"
-        text += "KV cache \(number(Double(d.kvBytes) / 1048576)) MiB, \(number(d.kvBytesPerToken, 0)) bytes per token; "
+        let huge = d.kvHugePageBytes.map { ", \(number(Double($0) / 1048576, 0)) MiB in huge pages" } ?? ""
+        text += "KV cache \(number(Double(d.kvBytes) / 1048576)) MiB\(huge), \(number(d.kvBytesPerToken, 0)) bytes per token; "
         text += "peak memory \(number(Double(d.peakMemoryBytes) / 1048576, 0)) MiB\n"
         for m in d.methods { text += "\(m.slot) \(m.spec): \(m.variant) from \(m.origin)\n" }
         return text
