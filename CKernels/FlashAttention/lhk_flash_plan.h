@@ -12,6 +12,7 @@
 #include "lhk_flash_kernel.h"
 
 #define LHK_FLASH_STRIPS 16        ///< strips per tile
+#define LHK_FLASH_STREAM_STRIPS 4  ///< the first strip of a task of so few streams its panels from memory
 #define LHK_FLASH_TARGET_TASKS 64  ///< keys are split until there are about this many tasks ...
 #define LHK_FLASH_SPLIT_KEYS 512   ///< ... but a split keeps this many keys
 #define LHK_FLASH_DIRECT_PIECES 24  ///< pieces of LHK_FLASH_DIRECT_KEYS keys: blocks, cut at sinks and windows
