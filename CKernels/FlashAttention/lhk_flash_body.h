@@ -212,12 +212,18 @@ static void LHK_NAME(stream_chunk)(int32_t rows, int64_t units, const LHK_NAME(a
 
 static void LHK_NAME(stream_values)(const lhk_flash_strip *s, const LHK_NAME(a_type) * p, int64_t lda,
                                     const uint8_t *values, int64_t steps) {
-    int64_t b_step = s->padded_v * LHK_GROUP, chunk = lhk_max(1, LHK_STREAM_BYTES / (b_step * LHK_B_BYTES));
-    for (int64_t first = 0; first < steps; first += chunk)
-        for (int32_t r = 0; r < s->rows; r += LHK_STREAM_ROWS)
-            LHK_NAME(stream_chunk)((int32_t)lhk_min(LHK_STREAM_ROWS, s->rows - r), s->padded_v / 16,
-                                   p + r * lda + first * (LHK_PANEL_BF16 ? 2 : 1), lda, values + first * b_step * LHK_B_BYTES,
-                                   b_step, lhk_min(chunk, steps - first), s->o + r * s->padded_v, s->padded_v);
+    int64_t b_step = s->padded_v * LHK_GROUP, step_bytes = b_step * LHK_B_BYTES;
+    int64_t chunk = lhk_max(1, LHK_STREAM_BYTES / step_bytes), units = s->padded_v / 16;
+    int32_t passes = (s->rows + LHK_STREAM_ROWS - 1) / LHK_STREAM_ROWS, together = (s->rows + passes - 1) / passes;
+    for (int64_t first = 0; first < steps; first += chunk) {
+        const uint8_t *now = values + first * step_bytes, *next = now + chunk * step_bytes;
+        if (units > LHK_STREAM_UNITS)  // the first pass takes parts of rows only: fetch the next chunk in order beforehand
+            for (int64_t line = 0; line < chunk * step_bytes; line += 64) __builtin_prefetch(next + line);
+        for (int32_t r = 0; r < s->rows; r += together)
+            LHK_NAME(stream_chunk)((int32_t)lhk_min(together, s->rows - r), units,
+                                   p + r * lda + first * (LHK_PANEL_BF16 ? 2 : 1), lda, now, b_step,
+                                   lhk_min(chunk, steps - first), s->o + r * s->padded_v, s->padded_v);
+    }
 }
 
 static void LHK_NAME(scores)(const lhk_flash_strip *s, float *out, int64_t lds) {
