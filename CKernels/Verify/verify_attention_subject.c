@@ -111,6 +111,8 @@ static lhk_status attend_sequence(attention_subject *s, const lhk_problem *probl
     status = ((const lhk_attention_ops *)s->variant->ops)->attend(attention, host, &attend, workspace, error);
     fuzz_buffer_protect(s->store_state, true);
     fuzz_buffer_protect(s->attention_state, true);
+    if (store_variant->life->destroy) store_variant->life->destroy((lhk_instance *)s->store_state->data);
+    if (s->variant->life->destroy) s->variant->life->destroy(attention);
     if (!fuzz_buffer_slack_intact(s->store_state) || !fuzz_buffer_slack_intact(s->attention_state))
         return lhk_fail(error, LHK_ERROR_CORRUPT, -1, "wrote past a state");
     return status;

@@ -55,9 +55,11 @@ static void draw(selector_case *s) {
     verify_check *check = s->check;
     fuzz_rng *rng = &check->rng;
     const verify_store *store = &check->v->stores[check->index % check->v->store_count];
-    int64_t kv_heads = 1 + fuzz_below(rng, 3), heads = kv_heads * (1 + fuzz_below(rng, 4));
-    int64_t dim_k = verify_draw_dim(check, s->variant), dim_v = fuzz_chance(rng, 70) ? dim_k : verify_draw_dim(check, s->variant);
-    int64_t keys = verify_draw_length(check, 120000 / kv_heads / (dim_k + dim_v) + 16);
+    verify_fixed fixed = check->fixed ? *check->fixed : (verify_fixed){0};
+    int64_t kv_heads = verify_size(fixed.kv_heads, 1 + fuzz_below(rng, 3)), heads = kv_heads * (1 + fuzz_below(rng, 4));
+    int64_t dim_k = verify_fit_dim(s->variant, verify_size(fixed.dim_k, verify_draw_dim(check, s->variant)));
+    int64_t dim_v = fuzz_chance(rng, 70) ? dim_k : verify_draw_dim(check, s->variant);
+    int64_t keys = verify_size(fixed.tokens, verify_draw_length(check, 120000 / kv_heads / (dim_k + dim_v) + 16));
     int64_t rows = fuzz_chance(rng, 50) ? lhk_min(keys, 1) : lhk_min(keys, verify_draw_length(check, 300));
     s->shape = (verify_shape){rows, heads, kv_heads, dim_v, keys};
     s->problem = verify_problem(heads, kv_heads, dim_k, dim_v, rows > 1 ? rows + fuzz_below(rng, 4) : 1, keys + fuzz_below(rng, 4));
@@ -110,11 +112,7 @@ typedef struct select_call {
 /// False: refused for want of workspace, which is right when some was held back.
 static bool run_select(selector_case *s, verify_instance *selector, select_call call, verify_chosen *out) {
     verify_check *check = s->check;
-    lhk_host host = verify_host(check, call.workers);
-    if (call.pool) {
-        host = check->v->pool;
-        host.isa = check->isa;
-    }
+    lhk_host host = call.pool ? verify_pool(check) : verify_host(check, call.workers);
     lhk_sizes sizes = {.struct_size = sizeof sizes};
     check->step = "sizes";
     verify_ok(check, s->variant->life->sizes(s->variant, &s->problem, host.workers, &sizes, verify_error(check)));
@@ -147,6 +145,41 @@ static bool run_select(selector_case *s, verify_instance *selector, select_call 
 static void expect_same(selector_case *s, verify_instance *selector, select_call call, const verify_chosen *expected) {
     verify_chosen again;
     if (run_select(s, selector, call, &again)) verify_same_selection(s->check, &again, expected, &s->shape);
+}
+
+/// Loads damaged bytes into a fresh index. It may take them, but must then work; refused, it must be as new.
+static void load_damaged(selector_case *s, const fuzz_buffer *bytes, bool must_refuse, const verify_chosen *expected) {
+    verify_check *check = s->check;
+    uint32_t used = check->buffers;
+    verify_chosen any;
+    verify_instance victim = verify_create(check, s->variant, &s->problem, 1);
+    check->step = must_refuse ? "load of bytes cut short" : "load of damaged bytes";
+    lhk_status status = s->variant->life->load(victim.state, bytes->data, bytes->bytes, verify_error(check));
+    verify_intact(check, &victim);
+    if (status == LHK_OK && must_refuse) verify_fail(check, "was accepted");
+    if (status == LHK_OK) {
+        run_select(s, &victim, (select_call){.step = "an index of damaged bytes", .workers = 1}, &any);
+    } else {
+        append(s, NULL, &victim, 0, s->shape.keys, 1);
+        expect_same(s, &victim, (select_call){.step = "an index that refused bytes", .workers = 1}, expected);
+    }
+    check->buffers = used;
+}
+
+static void check_bad_bytes(selector_case *s, const fuzz_buffer *saved, const verify_chosen *expected) {
+    verify_check *check = s->check;
+    bool every = check->fixed && check->fixed->every_byte;
+    fuzz_buffer *damaged = verify_buffer(check, saved->bytes, 1);
+    for (uint64_t i = 0; i < saved->bytes; i += every || saved->bytes < 3 ? 1 : (saved->bytes - 1) / 2) {
+        memcpy(damaged->data, saved->data, saved->bytes);
+        damaged->data[i] ^= (uint8_t)(1 + fuzz_below(&check->rng, 255));
+        load_damaged(s, damaged, false, expected);
+        uint32_t used = check->buffers;
+        fuzz_buffer *part = verify_buffer(check, i, 1);
+        if (i) memcpy(part->data, saved->data, i);
+        load_damaged(s, part, true, expected);
+        check->buffers = used;
+    }
 }
 
 /// The index must not depend on how it came about.
@@ -186,13 +219,8 @@ static void check_life(selector_case *s, verify_instance *selector, const verify
     if (life->save_size(loaded.state) != bytes) verify_fail(check, "its size is another");
     life->save(loaded.state, again->data);
     if (bytes && memcmp(saved->data, again->data, bytes)) verify_fail(check, "its bytes are others");
-    check->step = "load of bytes cut short";
-    verify_instance victim = verify_create(check, s->variant, &s->problem, 1);
-    fuzz_buffer *part = verify_buffer(check, bytes - (bytes > 0), 1);
-    if (part->bytes) memcpy(part->data, saved->data, part->bytes);
-    if (bytes && life->load(victim.state, part->data, part->bytes, verify_error(check)) == LHK_OK) verify_fail(check, "was accepted");
-    append(s, NULL, &victim, 0, keys, 1);
-    expect_same(s, &victim, (select_call){.step = "an index that refused bytes", .workers = 1}, expected);
+    check_bad_bytes(s, saved, expected);
+    verify_destroy(check, &other);
 }
 
 /// Compares with the reference, and with what the exactness class promises, on keys that the mask shows.
@@ -241,4 +269,5 @@ void verify_selector_case(verify_check *check) {
         expect_same(&s, &selector, (select_call){.step = "thread pool", .workers = 1, .pool = true}, &chosen);
     expect_same(&s, &selector, (select_call){.step = "workspace one byte short", .workers = 1, .withhold = 1}, &chosen);
     check_life(&s, &selector, &chosen);
+    verify_destroy(check, &selector);
 }

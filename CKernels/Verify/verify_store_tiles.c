@@ -28,6 +28,37 @@ void store_check_rounding(store_case *s, const store_content *content) {
     }
 }
 
+/// One head of one side: energies of what was given and of the errors.
+static void add_errors(store_case *s, const char *name, const lhk_tensor *given, const float *held, int64_t head,
+                       double *energy, double *errors) {
+    for (int64_t i = 0; i < s->count; i++)
+        for (int64_t c = 0; c < given->shape[2]; c++) {
+            double x = (double)lhk_load_element(lhk_row(given, i, head), given->dtype, c);
+            double got = (double)held[(head * s->count + i) * given->shape[2] + c];
+            if (!isfinite(got))
+                verify_fail(s->check, "%s of token %" PRId64 " head %" PRId64 " dim %" PRId64 " is %g, of finite %.9g", name, i,
+                            head, c, got, x);
+            *energy += x * x;
+            *errors += (got - x) * (got - x);
+        }
+}
+
+void store_check_approximation(store_case *s, const store_content *content) {
+    s->check->step = "read_rows";
+    const lhk_tensor *given[] = {&s->k, &s->v};
+    const float *held[] = {content->k, content->v};
+    for (int side = 0; side < 2; side++)
+        for (int64_t h = 0; h < given[side]->shape[1]; h++) {
+            const char *name = side ? "value" : "key";
+            double energy = 0, errors = 0;
+            add_errors(s, name, given[side], held[side], h, &energy, &errors);
+            bool judged = s->variant->exactness == LHK_BOUNDED && s->values != VERIFY_TINY;
+            if (judged && s->count * given[side]->shape[2] >= 256 && errors > energy / 2)
+                verify_fail(s->check, "errors of head %" PRId64 "'s %ss have %.3g of the energy of what was given, limit 0.5", h,
+                            name, errors / energy);
+        }
+}
+
 void store_check_bytes(store_case *s, const verify_instance *store) {
     s->check->step = "bytes";
     lhk_store_bytes now = {.struct_size = sizeof now}, empty = now;
@@ -117,10 +148,26 @@ static float *matrix(store_case *s, int64_t rows, int64_t count, int64_t stride)
     return (float *)verify_buffer(s->check, floats * sizeof(float), sizeof(float))->data;
 }
 
-/// Judges a sum of `n` products whose finite magnitudes sum to `magnitude`. Stores that approximate may round operands to 8 bits.
-static void judge(store_case *s, double got, double expected, int64_t n, double magnitude, int64_t row, int64_t column) {
-    double relative = s->dtype ? 0x1p-24 * (double)(n + 2) : 0.02;
-    double bound = relative * magnitude + (double)(n + 1) * 0x1p-140;
+/// A sum of products q_c k_c: its value and what its error grows with.
+typedef struct tile_sum {
+    double value, magnitude;  ///< sum of |q_c k_c|, where finite
+    double largest, size;     ///< max |q_c|, sum of |k_c|, likewise
+    int64_t count;
+} tile_sum;
+
+static void add_product(tile_sum *sum, double q, double k) {
+    sum->value += q * k;
+    if (isfinite(q * k)) sum->magnitude += fabs(q * k);
+    if (isfinite(q)) sum->largest = fmax(sum->largest, fabs(q));
+    if (isfinite(k)) sum->size += fabs(k);
+    sum->count++;
+}
+
+/// Judges a sum. A store that approximates may round the other operand to 8 bits, each element alone or all by the largest.
+static void judge(store_case *s, double got, const tile_sum *sum, int64_t row, int64_t column) {
+    double expected = sum->value, magnitude = sum->magnitude;
+    double bound = 0x1p-24 * (double)(sum->count + 2) * magnitude + (double)(sum->count + 1) * 0x1p-140;
+    if (!s->dtype) bound += fmax(0x1p-8 * magnitude, sum->largest / 254 * 1.02 * sum->size);
     if (magnitude > (double)FLT_MAX / 4) return;  // an intermediate sum may overflow
     bool fine = isnan(expected) ? isnan(got) : isinf(expected) ? got == expected : fabs(got - expected) <= bound;
     if (!fine)
@@ -133,7 +180,7 @@ void store_check_score(store_case *s, const verify_instance *store, const store_
     fuzz_rng *rng = &s->check->rng;
     s->check->step = "score";
     uint32_t used = s->check->buffers;
-    lhk_keys keys = draw_keys(s, s->count);
+    lhk_keys keys = draw_keys(s, content->count);
     int64_t rows = 1 + fuzz_below(rng, 6), dim = s->problem.head_dim_k, head = fuzz_below(rng, s->problem.kv_heads);
     int64_t ldq = dim + fuzz_below(rng, 5), lds = keys.count + fuzz_below(rng, 5);
     float *q = matrix(s, rows, dim, ldq), *scores = matrix(s, rows, keys.count, lds);
@@ -143,14 +190,10 @@ void store_check_score(store_case *s, const verify_instance *store, const store_
     s->ops->score(store->state, (uint32_t)head, q, ldq, (int32_t)rows, &keys, scores, lds);
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t j = 0; j < keys.count; j++) {
-            const float *key = content->k + (head * s->count + key_at(&keys, j)) * dim;
-            double sum = 0, magnitude = 0;
-            for (int64_t c = 0; c < dim; c++) {
-                double product = (double)q[r * ldq + c] * (double)key[c];
-                sum += product;
-                if (isfinite(product)) magnitude += fabs(product);
-            }
-            judge(s, (double)scores[r * lds + j], sum, dim, magnitude, r, j);
+            const float *key = content->k + (head * content->count + key_at(&keys, j)) * dim;
+            tile_sum sum = {0};
+            for (int64_t c = 0; c < dim; c++) add_product(&sum, (double)q[r * ldq + c], (double)key[c]);
+            judge(s, (double)scores[r * lds + j], &sum, r, j);
         }
         for (int64_t j = keys.count; j < lds && r + 1 < rows; j++)
             if (!isnan(scores[r * lds + j])) verify_fail(s->check, "wrote between the rows of scores");
@@ -162,35 +205,32 @@ void store_check_accumulate(store_case *s, const verify_instance *store, const s
     fuzz_rng *rng = &s->check->rng;
     s->check->step = "accumulate";
     uint32_t used = s->check->buffers;
-    lhk_keys keys = draw_keys(s, s->count);
+    lhk_keys keys = draw_keys(s, content->count);
     int64_t rows = 1 + fuzz_below(rng, 6), dim = s->problem.head_dim_v, head = fuzz_below(rng, s->problem.kv_heads);
     int64_t ldp = keys.count + fuzz_below(rng, 5), ldo = dim + fuzz_below(rng, 5);
     float *p = matrix(s, rows, keys.count, ldp), *out = matrix(s, rows, dim, ldo);
-    double *expected = verify_alloc(s->check, (uint64_t)(rows * dim), sizeof *expected);
-    double *magnitude = verify_alloc(s->check, (uint64_t)(rows * dim), sizeof *magnitude);
+    tile_sum *expected = verify_alloc(s->check, (uint64_t)(rows * dim), sizeof *expected);
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t c = 0; c < dim; c++) {
             out[r * ldo + c] = fuzz_normal(rng);
-            expected[r * dim + c] = (double)out[r * ldo + c];
-            magnitude[r * dim + c] = fabs(expected[r * dim + c]);
+            expected[r * dim + c].value = (double)out[r * ldo + c];
+            expected[r * dim + c].magnitude = fabs(expected[r * dim + c].value);
         }
         for (int64_t j = 0; j < keys.count; j++) {
-            const float *value = content->v + (head * s->count + key_at(&keys, j)) * dim;
+            const float *value = content->v + (head * content->count + key_at(&keys, j)) * dim;
             bool finite = true;
             for (int64_t c = 0; c < dim; c++) finite &= isfinite(value[c]);
             float weight = fuzz_chance(rng, finite ? 30 : 90) ? 0 : fuzz_uniform(rng);
             p[r * ldp + j] = weight;
-            for (int64_t c = 0; c < dim && weight != 0; c++) {
-                expected[r * dim + c] += (double)weight * (double)value[c];
-                if (isfinite(value[c])) magnitude[r * dim + c] += fabs((double)weight * (double)value[c]);
-            }
+            for (int64_t c = 0; c < dim && weight != 0; c++)
+                add_product(&expected[r * dim + c], (double)weight, (double)value[c]);
         }
     }
     s->check->outcome->calls++;
     s->ops->accumulate(store->state, (uint32_t)head, p, ldp, (int32_t)rows, &keys, out, ldo);
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t c = 0; c < dim; c++)
-            judge(s, (double)out[r * ldo + c], expected[r * dim + c], keys.count, magnitude[r * dim + c], r, c);
+            judge(s, (double)out[r * ldo + c], &expected[r * dim + c], r, c);
         for (int64_t c = dim; c < ldo && r + 1 < rows; c++)
             if (!isnan(out[r * ldo + c])) verify_fail(s->check, "wrote between the rows of out");
     }

@@ -3,8 +3,8 @@
 ///
 /// A case is a pure function of (seed, index), the plugins found and the levels, so that it can be replayed alone. The
 /// caller decides which cases run when. Not thread-safe: one call at a time in the process, since faults of kernels are
-/// caught by signal handlers. A fault on a thread of the pool cannot be survived: the process then names the case on
-/// stderr and ends with exit code 1.
+/// caught by signal handlers. A fault in a loop of the pool of threads cannot be survived: the process then names the case
+/// and the line that replays it on stderr, and ends with exit code 1.
 #ifndef LONGHAND_VERIFY_H
 #define LONGHAND_VERIFY_H
 
@@ -46,6 +46,11 @@ lhk_status lhk_verify_create(const lhk_registry *registry, const lhk_host *pool,
                              lhk_verify *LHK_NULLABLE *LHK_NONNULL out, lhk_error *LHK_NULLABLE error);
 void lhk_verify_destroy(lhk_verify *LHK_NULLABLE verify);
 
+/// How a command line begins that finds the same plugins and levels, `longhand verify` until this is called. Copied.
+lhk_status lhk_verify_set_command(lhk_verify *verify, const char *command, lhk_error *LHK_NULLABLE error);
+/// Writes the command line that runs one case of a target again, by the index or name of the case; always terminated.
+void lhk_verify_replay(const lhk_verify *verify, uint32_t target, const char *name, char *text, size_t size);
+
 /// Targets in the order of role, method and variant.
 uint32_t lhk_verify_count(const lhk_verify *verify);
 /// LHK_ERROR_NOT_FOUND past the end.
@@ -54,7 +59,8 @@ lhk_status lhk_verify_get(const lhk_verify *verify, uint32_t target, lhk_verify_
 /// The target whose variant is called `id`. LHK_ERROR_NOT_FOUND when there is none.
 lhk_status lhk_verify_find(const lhk_verify *verify, const char *id, uint32_t *target);
 
-/// Name of a target's case `index` that is not random, or null past the end.
+/// Name of a target's case `index` that is not random, or null past the end. They are bugs that were once made somewhere:
+/// those of `lhk_fuzz_corpus_get` that concern the target's role.
 const char *LHK_NULLABLE lhk_verify_case_name(const lhk_verify *verify, uint32_t target, uint32_t index);
 
 /// Runs random case `index` under each of the level sets, each of which must offer what the variant requires, and adds
