@@ -10,6 +10,7 @@
 
 #define VERIFY_BUFFERS 64
 #define VERIFY_OPTIONS 8
+#define VERIFY_EVERY_BYTE 256
 
 /// Options of one option set; `text` holds what they point to.
 typedef struct verify_options {
@@ -55,7 +56,7 @@ typedef struct verify_fixed {
     int64_t kv_heads, dim_k, dim_v, tokens, first;
     bool has_first;
     verify_values values;
-    bool every_byte;  ///< damage every byte of what is saved, and cut it at every length
+    bool every_byte;  ///< damage each of the first VERIFY_EVERY_BYTE bytes of what is saved, and cut it there; some later ones
 } verify_fixed;
 
 /// One case of one target under one set of levels.

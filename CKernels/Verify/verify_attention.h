@@ -12,6 +12,7 @@ typedef struct attention_subject {
     lhk_isa isa;  ///< the most that the run offers
     lhk_problem shape;  ///< heads, head dimensions, element types and options
     verify_options options;
+    char name[320];  ///< variant, store and options, for failures
     int64_t spare;   ///< rows and keys that the instance has room for beyond the call's
     fuzz_buffer *store_state, *attention_state;
 } attention_subject;

@@ -26,7 +26,7 @@ static verify_fixed position_shift(uint32_t part) {
                           .values = VERIFY_NORMAL};
 }
 
-/// Every byte of what was saved damaged, and every length.
+/// Damage to the header of what was saved and to some of the rest, at every length.
 static verify_fixed damaged_bytes(uint32_t part) {
     return (verify_fixed){.kv_heads = 1 + part, .dim_k = 4, .dim_v = 4, .tokens = 3 + 16 * (int64_t)part,
                           .values = VERIFY_NORMAL, .every_byte = true};

@@ -170,7 +170,8 @@ static void check_bad_bytes(selector_case *s, const fuzz_buffer *saved, const ve
     verify_check *check = s->check;
     bool every = check->fixed && check->fixed->every_byte;
     fuzz_buffer *damaged = verify_buffer(check, saved->bytes, 1);
-    for (uint64_t i = 0; i < saved->bytes; i += every || saved->bytes < 3 ? 1 : (saved->bytes - 1) / 2) {
+    uint64_t step = every || saved->bytes < 3 ? 1 : (saved->bytes - 1) / 2;
+    for (uint64_t i = 0; i < saved->bytes; i += i < VERIFY_EVERY_BYTE ? step : saved->bytes / 64 + 1) {
         memcpy(damaged->data, saved->data, saved->bytes);
         damaged->data[i] ^= (uint8_t)(1 + fuzz_below(&check->rng, 255));
         load_damaged(s, damaged, false, expected);

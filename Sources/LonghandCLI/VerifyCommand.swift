@@ -58,12 +58,13 @@ struct VerifyCommand: ParsableCommand {
         let verification = try Verification(registry, host: host, seed: seed, command: replayCommand)
         let targets = try matching(verification)
         if list { return Console.out(try VerifyListing(targets).text(ReportFormat(rawValue: format)!)) }
+        let single = try only.map { try find($0, among: targets) }
         note("seed \(seed), \(targets.count) variants, levels \(verification.levels.map(\.name).joined(separator: " "))")
         if !registry.rejections.isEmpty {
             note("\(registry.rejections.count) plugin files were rejected and not checked, see 'longhand plugins --rejected'")
         }
         var walk = VerifyWalk(verification, targets)
-        if let only { try walk.run(case: only) } else { try walk.run(cases: cases, seconds: seconds ?? 60) }
+        if let single { try walk.run(single) } else { try walk.run(cases: cases, seconds: seconds ?? 60) }
         let report = VerifyReport(seed: seed, isa: host.isa.names, threads: host.workers, targets: targets)
         Console.out(try report.text(ReportFormat(rawValue: format)!))
         if targets.contains(where: { $0.failure != nil }) { throw ExitCode(1) }
@@ -85,6 +86,16 @@ struct VerifyCommand: ParsableCommand {
             throw Failure("--filter '\(filter)' matches none of the \(all.count) variants (see 'longhand verify --list')")
         }
         return found
+    }
+
+    /// The case called `name`, or the random one of that number.
+    private func find(_ name: String, among targets: [VerifyTarget]) throws -> VerifyCase {
+        if let index = UInt64(name) { return .random(index) }
+        if targets.contains(where: { $0.cases.contains(name) }) { return .named(name) }
+        let place = VerifyListing(targets).cases.first { $0.name == name }?.checked
+        throw Failure(
+            "--case \(name): none of these \(targets.count) variants has a case of that name "
+                + "(\(place ?? "see 'longhand verify --list'"))")
     }
 
     /// The beginning of a command line that finds the same plugins and levels as this one.
@@ -146,20 +157,12 @@ struct VerifyWalk {
         if Interruption.wasAsked { Console.note("verify: interrupted; this is what was found until then\n") }
     }
 
-    /// One case, by name or number, on every variant that has it.
-    func run(case name: String) throws {
-        if let index = UInt64(name) {
-            for target in targets { try run(.random(index), on: target) }
-            return
+    /// One case, on every variant that has it.
+    func run(_ single: VerifyCase) throws {
+        for target in targets {
+            if case .named(let name) = single, !target.cases.contains(name) { continue }
+            try run(single, on: target)
         }
-        let having = targets.filter { $0.cases.contains(name) }
-        guard !having.isEmpty else {
-            let corpus = VerifyListing(targets).cases.first { $0.name == name }
-            throw Failure(
-                "--case \(name): none of these \(targets.count) variants has a case of that name "
-                    + (corpus.map { "(\($0.checked))" } ?? "(see 'longhand verify --list')"))
-        }
-        for target in having { try run(.named(name), on: target) }
     }
 
     private func run(_ testCase: VerifyCase, on target: VerifyTarget) throws {
