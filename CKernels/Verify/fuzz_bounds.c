@@ -28,25 +28,22 @@ static void score_row(const fuzz_case *c, const fuzz_sequence *s, int64_t row, i
     for (int64_t e = 0; e < count; e++) {
         if (w->entries[e].key < 0) {
             w->score[e] = w->entries[e].weight;
-            w->magnitude[e] = w->spread[e] = w->coarse[e] = 0;
+            w->magnitude[e] = w->spread[e] = 0;
             continue;
         }
         const float *k = c->k + ((s->first_key + w->entries[e].key) * p->kv_heads + head / (heads / p->kv_heads)) * dim;
-        double dot = 0, magnitude = 0, squares = 0, largest = 0, size = 0;
+        double dot = 0, magnitude = 0, squares = 0;
         for (int64_t x = 0; x < dim; x++) {
             double product = (double)q[x] * (double)k[x];
             dot += product;
             magnitude += fabs(product);
             squares += product * product;
-            largest = fmax(largest, fabs((double)q[x]));
-            size += fabs((double)k[x]);
         }
         double distance = fabs((double)(row + s->offset - w->entries[e].key)), raw = dot * scale;
         double capped = cap > 0 ? cap * tanh(raw / cap) : raw, value = capped - slope * distance + w->entries[e].weight;
         w->score[e] = value;
         w->spread[e] = 2.5 * scale * sqrt(squares) + fabs(raw);
         w->magnitude[e] = scale * magnitude;
-        w->coarse[e] = scale * largest * size / 250;
         // The parts of E_j other than A_j and max|s|, in its units: kept with A_j by dividing through its factor.
         double rest = 2 * fabs(capped) + 2 * fabs(slope) * distance + fabs((double)w->entries[e].weight) + 4 * cap;
         w->magnitude[e] += rest / (2 + sqrt((double)dim) / 2);
@@ -75,7 +72,6 @@ static double score_error(const fuzz_case *c, const row_sums *r, const fuzz_boun
     double error = 0x1p-23 * ((2 + sqrt((double)c->problem.dim_k) / 2) * w->magnitude[e] + r->largest);
     if (arithmetic == FUZZ_ARITHMETIC_BF16 && c->problem.query_dtype != LHK_DTYPE_BF16)
         error += 0x1p-8 * fmin(w->magnitude[e], w->spread[e]);
-    if (arithmetic == FUZZ_ARITHMETIC_I8) error += w->coarse[e];
     return error;
 }
 
@@ -112,7 +108,6 @@ static void bound_row(fuzz_case *c, const fuzz_sequence *s, int64_t row, int64_t
     for (int64_t e = 0; e < count; e++) {
         double p = exp(w->score[e] - r->maximum) / r->total, error = score_error(c, r, w, e, arithmetic);
         double bound = (error < 50 ? expm1(error) : 1e20) + base;
-        if (arithmetic == FUZZ_ARITHMETIC_I8) bound += fmin(0x1p-8 / r->total / p, 1e20);
         if (w->score[e] == -INFINITY) error = bound = 0;
         add_entry(value_of(c, s, head, &w->entries[e]), dim, p, bound, tolerance);
         sum += p * bound;
@@ -155,7 +150,6 @@ void fuzz_bound_row(fuzz_case *c, const fuzz_sequence *s, int64_t row, int64_t h
     if (!c->subject->reference) apply_formula(c, s, row, head, w, count, &r);
     bound_row(c, s, row, head, w, count, FUZZ_ARITHMETIC_F32, &r);
     if (c->tolerance[FUZZ_ARITHMETIC_BF16]) bound_row(c, s, row, head, w, count, FUZZ_ARITHMETIC_BF16, &r);
-    if (c->tolerance[FUZZ_ARITHMETIC_I8]) bound_row(c, s, row, head, w, count, FUZZ_ARITHMETIC_I8, &r);
 }
 
 double fuzz_storage_error(lhk_dtype dtype, double value) {

@@ -11,8 +11,6 @@
 /// to 8 bits, independently per channel (first term) or, where its channels are equal, alike (second).
 ///     B = 2e-6 (1 + sqrt(keys)/64)  for f32: exp2, sums over keys, rescaling, division;
 ///     B = that + 2^-8               for bf16 units: probabilities are rounded to 8 bits.
-/// A store that approximates may score and sum in integers: q and the probabilities are rounded to 8 bits of the largest
-/// element of their row, which adds scale max|q| sum_c |k_jc| / 254 to E_j and 2^-8 max p / p_j to B.
 /// When sum_j p_j D_j > 1/2 the expansion is void, and the output is only known to lie among the values:
 /// |error| <= 2 max_j |v_jc|. Results that underflow may miss FLT_MIN per key (bf16 units flush them).
 #ifndef FUZZ_BOUNDS_H
@@ -23,7 +21,7 @@
 /// Room for one row.
 typedef struct fuzz_bounds_row {
     fuzz_entry *entries;
-    double *score, *magnitude, *spread, *coarse;  ///< s_j, A_j, R_j, and what 8 bits of the largest of q add
+    double *score, *magnitude, *spread;  ///< s_j, A_j, R_j
 } fuzz_bounds_row;
 
 /// Fills the tolerances of one row of one head from `count` entries, and, when the subject has no reference, the expected

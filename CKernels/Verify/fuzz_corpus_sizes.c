@@ -124,7 +124,7 @@ const fuzz_corpus_case fuzz_corpus_sizes[] = {
     {{28, 0, "corpus_28_damaged_bytes",
       "a case of stores and of selectors with an index; files: Tests/CoreTests/CacheFileTests.swift"}, NULL},
     {{29, 0, "corpus_29_cpu_detection",
-      "the host decides the levels: Tests/CoreTests/IsaTests.swift; what a plugin runs when loaded: LoaderTests.swift"}, NULL},
+      "the host and the loader decide: Tests/CoreTests/IsaTests.swift, Tests/CoreTests/LoaderTests.swift"}, NULL},
     {{30, 0, "corpus_30_bias_added_after_the_mask", NULL}, bias_added_after_the_mask},
 };
 const uint32_t fuzz_corpus_sizes_count = sizeof fuzz_corpus_sizes / sizeof *fuzz_corpus_sizes;

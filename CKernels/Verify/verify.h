@@ -25,6 +25,8 @@ typedef struct verify_store {
     lhk_dtype dtype;   ///< the type it rounds to; NONE: it approximates
     lhk_dtype panels;  ///< what the other role sees of its panels; NONE: it has none, or they are hidden
     bool hidden;       ///< its panels are not shown
+    verify_options options;
+    char name[120];    ///< method, options, and whether panels are hidden
 } verify_store;
 
 struct lhk_verify {
@@ -103,6 +105,8 @@ lhk_host verify_pool(verify_check *check);
 
 /// Reads `key=value,...`; false when it is no such list or too long.
 bool verify_parse_options(const char *text, verify_options *out);
+/// The problem for a store of `keys` tokens: that of another role, with the store's own options.
+lhk_problem verify_store_problem(const verify_store *store, const lhk_problem *problem, int64_t keys);
 /// Option set `number` of the target's method; set 0 and those past the end are empty.
 void verify_use_options(verify_check *check, uint64_t number, verify_options *storage, lhk_problem *problem);
 uint32_t verify_option_sets(const lhk_method *method);

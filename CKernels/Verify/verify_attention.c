@@ -46,8 +46,8 @@ static void simplify(fuzz_problem *p, int step) {
 
 static void name_subject(attention_subject *s, const lhk_verify_target *target, uint32_t option_set) {
     const char *options = option_set ? target->method->reference->option_sets[option_set - 1] : "";
-    snprintf(s->name, sizeof s->name, "%s%s%s over store %s%s", target->variant->id, *options ? " with " : "", options,
-             s->store->method->name, s->store->hidden ? " without its panels" : "");
+    snprintf(s->name, sizeof s->name, "%s%s%.60s over store %s", target->variant->id, *options ? " with " : "", options,
+             s->store->name);
 }
 
 static lhk_fuzz_subject make_subject(attention_subject *s, const lhk_verify_target *target, const fuzz_problem *p) {
@@ -80,7 +80,7 @@ static lhk_status try_problem(const attempt *a, const fuzz_problem *drawn, const
                               int step, bool *taken) {
     attention_subject s = {.v = a->v, .variant = a->target->variant, .store = store, .isa = a->v->pool.isa,
                            .spare = (int64_t)(fuzz_mix(drawn->index + 3) % 3), .store_state = &a->v->buffers[0],
-                           .attention_state = &a->v->buffers[1]};
+                           .attention_state = &a->v->buffers[1], .other_state = &a->v->buffers[2]};
     fuzz_problem p = *drawn;
     adapt(&p, s.variant, store);
     simplify(&p, step);

@@ -14,7 +14,7 @@ typedef struct attention_subject {
     verify_options options;
     char name[320];  ///< variant, store and options, for failures
     int64_t spare;   ///< rows and keys that the instance has room for beyond the call's
-    fuzz_buffer *store_state, *attention_state;
+    fuzz_buffer *store_state, *attention_state, *other_state;
 } attention_subject;
 
 /// Functions of lhk_fuzz_subject; the context is an attention_subject.

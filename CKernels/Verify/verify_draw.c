@@ -19,6 +19,14 @@ bool verify_parse_options(const char *text, verify_options *out) {
     return true;
 }
 
+lhk_problem verify_store_problem(const verify_store *store, const lhk_problem *problem, int64_t keys) {
+    lhk_problem p = *problem;
+    p.options = store->options.options;
+    p.option_count = store->options.count;
+    p.keys = keys;
+    return p;
+}
+
 uint32_t verify_option_sets(const lhk_method *method) { return method->reference ? method->reference->option_set_count : 0; }
 
 void verify_use_options(verify_check *check, uint64_t number, verify_options *storage, lhk_problem *problem) {

@@ -59,6 +59,7 @@ static void draw(position_case *s) {
         fuzz_buffer_protect(buffer, false);
     }
     s->instance = verify_create(check, s->variant, &s->problem, 1);
+    verify_move(check, &s->instance);
 }
 
 /// An output of the shape of x, with gaps, full of the canary.

@@ -148,32 +148,25 @@ static float *matrix(store_case *s, int64_t rows, int64_t count, int64_t stride)
     return (float *)verify_buffer(s->check, floats * sizeof(float), sizeof(float))->data;
 }
 
-/// A sum of products q_c k_c: its value and what its error grows with.
-typedef struct tile_sum {
-    double value, magnitude;  ///< sum of |q_c k_c|, where finite
-    double largest, size;     ///< max |q_c|, sum of |k_c|, likewise
-    int64_t count;
-} tile_sum;
-
-static void add_product(tile_sum *sum, double q, double k) {
-    sum->value += q * k;
-    if (isfinite(q * k)) sum->magnitude += fabs(q * k);
-    if (isfinite(q)) sum->largest = fmax(sum->largest, fabs(q));
-    if (isfinite(k)) sum->size += fabs(k);
-    sum->count++;
-}
-
-/// Judges a sum. A store that approximates may round the other operand to 8 bits, each element alone or all by the largest.
-static void judge(store_case *s, double got, const tile_sum *sum, int64_t row, int64_t column) {
-    double expected = sum->value, magnitude = sum->magnitude;
-    double bound = 0x1p-24 * (double)(sum->count + 2) * magnitude + (double)(sum->count + 1) * 0x1p-140;
-    if (!s->dtype) bound += fmax(0x1p-8 * magnitude, sum->largest / 254 * 1.02 * sum->size);
+/// Judges a sum of `n` products whose finite magnitudes sum to `magnitude`. Stores that approximate may round operands to 8
+/// bits of the largest in their row: for them `magnitude` takes each row's `largest` in place of its elements.
+static void judge(store_case *s, double got, double expected, int64_t n, double magnitude, int64_t row, int64_t column) {
+    double relative = s->dtype ? 0x1p-24 * (double)(n + 2) : 0.02;
+    double bound = relative * magnitude + (double)(n + 1) * 0x1p-140;
     if (magnitude > (double)FLT_MAX / 4) return;  // an intermediate sum may overflow
     bool fine = isnan(expected) ? isnan(got) : isinf(expected) ? got == expected : fabs(got - expected) <= bound;
     if (!fine)
         verify_fail(s->check, "row %" PRId64 " column %" PRId64 ": %.9g, expected %.9g, tolerance %.3g", row, column, got,
                     expected, bound);
     if (isfinite(expected)) s->check->outcome->worst = fmax(s->check->outcome->worst, fabs(got - expected) / bound);
+}
+
+/// Largest finite magnitude of a row.
+static double largest(const float *row, int64_t dim) {
+    double most = 0;
+    for (int64_t c = 0; c < dim; c++)
+        if (isfinite(row[c])) most = fmax(most, fabs((double)row[c]));
+    return most;
 }
 
 void store_check_score(store_case *s, const verify_instance *store, const store_content *content) {
@@ -191,9 +184,13 @@ void store_check_score(store_case *s, const verify_instance *store, const store_
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t j = 0; j < keys.count; j++) {
             const float *key = content->k + (head * content->count + key_at(&keys, j)) * dim;
-            tile_sum sum = {0};
-            for (int64_t c = 0; c < dim; c++) add_product(&sum, (double)q[r * ldq + c], (double)key[c]);
-            judge(s, (double)scores[r * lds + j], &sum, r, j);
+            double sum = 0, magnitude = 0;
+            for (int64_t c = 0; c < dim; c++) {
+                double product = (double)q[r * ldq + c] * (double)key[c];
+                sum += product;
+                if (isfinite(product)) magnitude += s->dtype ? fabs(product) : fabs((double)key[c]) * largest(q + r * ldq, dim);
+            }
+            judge(s, (double)scores[r * lds + j], sum, dim, magnitude, r, j);
         }
         for (int64_t j = keys.count; j < lds && r + 1 < rows; j++)
             if (!isnan(scores[r * lds + j])) verify_fail(s->check, "wrote between the rows of scores");
@@ -209,28 +206,32 @@ void store_check_accumulate(store_case *s, const verify_instance *store, const s
     int64_t rows = 1 + fuzz_below(rng, 6), dim = s->problem.head_dim_v, head = fuzz_below(rng, s->problem.kv_heads);
     int64_t ldp = keys.count + fuzz_below(rng, 5), ldo = dim + fuzz_below(rng, 5);
     float *p = matrix(s, rows, keys.count, ldp), *out = matrix(s, rows, dim, ldo);
-    tile_sum *expected = verify_alloc(s->check, (uint64_t)(rows * dim), sizeof *expected);
+    double *expected = verify_alloc(s->check, (uint64_t)(rows * dim), sizeof *expected);
+    double *magnitude = verify_alloc(s->check, (uint64_t)(rows * dim), sizeof *magnitude);
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t c = 0; c < dim; c++) {
             out[r * ldo + c] = fuzz_normal(rng);
-            expected[r * dim + c].value = (double)out[r * ldo + c];
-            expected[r * dim + c].magnitude = fabs(expected[r * dim + c].value);
+            expected[r * dim + c] = (double)out[r * ldo + c];
+            magnitude[r * dim + c] = fabs(expected[r * dim + c]);
         }
         for (int64_t j = 0; j < keys.count; j++) {
             const float *value = content->v + (head * content->count + key_at(&keys, j)) * dim;
             bool finite = true;
+            double most = largest(value, dim);
             for (int64_t c = 0; c < dim; c++) finite &= isfinite(value[c]);
             float weight = fuzz_chance(rng, finite ? 30 : 90) ? 0 : fuzz_uniform(rng);
             p[r * ldp + j] = weight;
-            for (int64_t c = 0; c < dim && weight != 0; c++)
-                add_product(&expected[r * dim + c], (double)weight, (double)value[c]);
+            for (int64_t c = 0; c < dim && weight != 0; c++) {
+                expected[r * dim + c] += (double)weight * (double)value[c];
+                if (isfinite(value[c])) magnitude[r * dim + c] += fabs((double)weight) * (s->dtype ? fabs((double)value[c]) : most);
+            }
         }
     }
     s->check->outcome->calls++;
     s->ops->accumulate(store->state, (uint32_t)head, p, ldp, (int32_t)rows, &keys, out, ldo);
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t c = 0; c < dim; c++)
-            judge(s, (double)out[r * ldo + c], &expected[r * dim + c], r, c);
+            judge(s, (double)out[r * ldo + c], expected[r * dim + c], keys.count, magnitude[r * dim + c], r, c);
         for (int64_t c = dim; c < ldo && r + 1 < rows; c++)
             if (!isnan(out[r * ldo + c])) verify_fail(s->check, "wrote between the rows of out");
     }

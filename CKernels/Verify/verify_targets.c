@@ -13,13 +13,13 @@ static const struct {
 // ---- stores ----
 
 /// Looks at a small instance of a store: its panels and the type it rounds to. False: it does not take that problem.
-static bool probe_store(lhk_verify *v, const lhk_method *method, verify_store *out) {
-    lhk_problem problem = verify_problem(1, 1, 64, 64, 1, 16);
+static bool probe_store(lhk_verify *v, verify_store *out) {
+    lhk_problem shape = verify_problem(1, 1, 64, 64, 1, 16), problem = verify_store_problem(out, &shape, 16);
     fuzz_loop loop;
     lhk_host host = fuzz_make_host(&loop, 1, v->pool.isa);
     const lhk_variant *variant;
     lhk_sizes sizes = {.struct_size = sizeof sizes};
-    if (lhk_method_resolve(method, &problem, &host, &variant, NULL)) return false;
+    if (lhk_method_resolve(out->method, &problem, &host, &variant, NULL)) return false;
     if (variant->life->sizes(variant, &problem, 1, &sizes, NULL)) return false;
     fuzz_buffer *buffer = &v->buffers[0];
     if (!fuzz_buffer_prepare(buffer, sizes.state_bytes, LHK_ALIGNMENT, false)) return false;
@@ -29,37 +29,54 @@ static bool probe_store(lhk_verify *v, const lhk_method *method, verify_store *o
     const lhk_store_ops *ops = variant->ops;
     lhk_panels panels = {.struct_size = sizeof panels, .dtype = LHK_DTYPE_NONE};
     if (ops->panels) ops->panels(store, &panels);
-    *out = (verify_store){.method = method, .dtype = store_dtype(variant, store), .panels = panels.dtype};
+    out->dtype = store_dtype(variant, store);
+    out->panels = panels.dtype;
     return true;
 }
 
 typedef struct probe {
     lhk_verify *v;
-    const lhk_method *method;
     verify_store *store;
     bool usable;
 } probe;
 
 static void probe_body(void *context) {
     probe *p = context;
-    p->usable = probe_store(p->v, p->method, p->store);
+    p->usable = probe_store(p->v, p->store);
 }
 
-/// Lists the stores, those with panels a second time without. One that cannot be created even for a small problem is left
-/// out here: its own checks say why.
-static void list_stores(lhk_verify *v) {
-    for (uint32_t i = 0; i < v->target_count; i++) {
-        const lhk_method *method = v->targets[i].method;
-        bool seen = i > 0 && v->targets[i - 1].method == method;
-        verify_store store;
-        probe p = {v, method, &store, false};
-        if (seen || strcmp(v->targets[i].role, "store") || !fuzz_guarded(probe_body, &p) || !p.usable) continue;
-        v->stores[v->store_count++] = store;
-        if (store.panels == LHK_DTYPE_NONE || !store.dtype) continue;
-        store.panels = LHK_DTYPE_NONE;
-        store.hidden = true;
-        v->stores[v->store_count++] = store;
+/// Lists a store under one of its option sets (0: none), and, when it has panels, a second time without. One that cannot be
+/// created even for a small problem is left out here: its own checks say why.
+static void list_store(lhk_verify *v, const lhk_method *method, uint32_t set) {
+    verify_store *store = &v->stores[v->store_count];
+    const char *options = set ? method->reference->option_sets[set - 1] : "";
+    *store = (verify_store){.method = method};
+    probe p = {v, store, false};
+    if (set && !verify_parse_options(options, &store->options)) return;
+    if (!fuzz_guarded(probe_body, &p) || !p.usable) return;
+    snprintf(store->name, sizeof store->name, "%s%s%.60s", method->name, set ? ":" : "", options);
+    v->store_count++;
+    if (store->panels == LHK_DTYPE_NONE || !store->dtype) return;
+    verify_store *hidden = &v->stores[v->store_count++];
+    *hidden = (verify_store){.method = method, .dtype = store->dtype, .panels = LHK_DTYPE_NONE, .hidden = true};
+    if (set) verify_parse_options(options, &hidden->options);
+    snprintf(hidden->name, sizeof hidden->name, "%.90s without panels", store->name);
+}
+
+static lhk_status list_stores(lhk_verify *v, lhk_error *error) {
+    for (int pass = 0; pass < 2; pass++) {
+        size_t room = 0;
+        for (uint32_t i = 0; i < v->target_count; i++) {
+            const lhk_method *method = v->targets[i].method;
+            if (strcmp(v->targets[i].role, "store") || (i > 0 && v->targets[i - 1].method == method)) continue;
+            uint32_t sets = verify_option_sets(method) + 1;
+            room += 2 * (size_t)sets;
+            for (uint32_t set = 0; set < sets && pass; set++) list_store(v, method, set);
+        }
+        if (!pass) v->stores = calloc(room + 1, sizeof *v->stores);
+        if (!v->stores) return lhk_fail(error, LHK_ERROR_MEMORY, -1, "no memory for a list of stores");
     }
+    return LHK_OK;
 }
 
 // ---- life ----
@@ -69,8 +86,7 @@ static lhk_status list_targets(lhk_verify *v, const lhk_registry *registry, lhk_
     uint32_t room = 0;
     for (uint32_t i = 0; lhk_registry_get(registry, i, &r) == LHK_OK; i++) room += r.method->variant_count;
     v->targets = calloc(room + 1, sizeof *v->targets);
-    v->stores = calloc(2 * (size_t)room + 1, sizeof *v->stores);
-    if (!v->targets || !v->stores) return lhk_fail(error, LHK_ERROR_MEMORY, -1, "no memory for %u targets", room);
+    if (!v->targets) return lhk_fail(error, LHK_ERROR_MEMORY, -1, "no memory for %u targets", room);
     for (uint32_t i = 0; lhk_registry_get(registry, i, &r) == LHK_OK; i++)
         for (uint32_t j = 0; j < r.method->variant_count && v->target_count < room; j++) {
             lhk_verify_target *t = &v->targets[v->target_count++];
@@ -90,18 +106,12 @@ lhk_status lhk_verify_create(const lhk_registry *registry, const lhk_host *pool,
     v->pool = *pool;
     v->seed = seed;
     lhk_status status = list_targets(v, registry, error);
-    if (status) {
-        lhk_verify_destroy(v);
-        return status;
-    }
-    if (lhk_verify_set_command(v, "longhand verify", error)) {
-        lhk_verify_destroy(v);
-        return LHK_ERROR_MEMORY;
-    }
+    if (!status) status = lhk_verify_set_command(v, "longhand verify", error);
     fuzz_set_last_words("longhand: a store crashed while it was looked at\n");
-    list_stores(v);
-    *out = v;
-    return LHK_OK;
+    if (!status) status = list_stores(v, error);
+    if (status) lhk_verify_destroy(v);
+    else *out = v;
+    return status;
 }
 
 void lhk_verify_destroy(lhk_verify *v) {
