@@ -70,14 +70,15 @@ static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
 enum { RETURNED, FAULTED, LEFT };
 
 static _Thread_local sigjmp_buf *recovery;
+static _Thread_local bool on_pool;
 static struct sigaction previous[FAULTS];
 static pthread_once_t installed = PTHREAD_ONCE_INIT;
-static char last_words[512];
+static char last_words[4096];
 static size_t last_words_size;
 
 static void on_fault(int number, siginfo_t *info, void *machine) {
     (void)info, (void)machine;
-    if (recovery) siglongjmp(*recovery, FAULTED);
+    if (recovery && !on_pool) siglongjmp(*recovery, FAULTED);
     if (last_words_size && write(STDERR_FILENO, last_words, last_words_size) >= 0) _exit(1);
     for (size_t i = 0; i < FAULTS; i++)  // the instruction faults again, under the former handler
         if (faults[i] == number) sigaction(number, &previous[i], NULL);
@@ -105,6 +106,8 @@ void fuzz_leave(void) {
     if (!recovery) abort();
     siglongjmp(*recovery, LEFT);
 }
+
+void fuzz_set_on_pool(bool value) { on_pool = value; }
 
 void fuzz_set_last_words(const char *text) {
     last_words_size = 0;

@@ -37,6 +37,9 @@ void fuzz_buffer_free(fuzz_buffer *buffer);
 bool fuzz_guarded(void (*body)(void *), void *context);
 /// Ends the body of the innermost fuzz_guarded of this thread at once, which then returns true.
 __attribute__((noreturn)) void fuzz_leave(void);
+/// Whether this thread takes part in the loop of a pool of threads, which cannot be left halfway: a fault then ends the
+/// process, as one on another thread does.
+void fuzz_set_on_pool(bool value);
 /// What a fault on another thread writes to stderr before the process ends with exit code 1. Copied; "" for nothing.
 void fuzz_set_last_words(const char *text);
 
