@@ -38,7 +38,7 @@ result() { # PASS|FAIL NAME
 }
 
 families=(DenseStore FlashAttention Rope Window Layers)
-sources=(CKernels/Common/*.c CKernels/Verify/*.c Tests/Fixtures/Subjects/*.c Tests/ArmTests/*.c)
+sources=(CKernels/Common/*.c CKernels/Verify/*.c Tests/Fixtures/Subjects/*.c Tests/CTests/*.c)
 flags=(-std=c17 -O3 -fvisibility=hidden -ffp-contract=off -fno-math-errno
     -Wall -Wextra -Wvla -Wstrict-prototypes -Wno-unknown-pragmas -Werror
     -Iinclude -ICKernels/Common/include -ICKernels/Verify -ICKernels/Verify/include -ITests/Fixtures/Subjects/include)
@@ -59,7 +59,7 @@ build() {
     printf '%s\n' "${sources[@]}" |
         xargs -P "$jobs" -I {} bash -c 'source=$1 to=$2/${1//\//_} && shift 2 && "$@" -MD -MF "$to.d" -c "$source" -o "$to.o"' \
             _ {} "$work/$name" "$@" "${flags[@]}" >"$work/$name.log" 2>&1 &&
-        aarch64-linux-gnu-gcc "$work/$name"/*.o -lgomp -ldl -lm -o "$work/$name/driver" >>"$work/$name.log" 2>&1
+        aarch64-linux-gnu-gcc "$work/$name"/*.o -lgomp -lpthread -ldl -lm -o "$work/$name/driver" >>"$work/$name.log" 2>&1
     local code=$? headers
     if ((code)); then
         result FAIL "$name: compiles for AArch64"
