@@ -37,19 +37,8 @@ result() { # PASS|FAIL NAME
     if [[ $1 == PASS ]]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 }
 
-families=(DenseStore FlashAttention Rope Window Layers)
-sources=(CKernels/Common/*.c CKernels/Verify/*.c Tests/Fixtures/Subjects/*.c Tests/CTests/*.c)
-flags=(-std=c17 -O3 -fvisibility=hidden -ffp-contract=off -fno-math-errno
-    -Wall -Wextra -Wvla -Wstrict-prototypes -Wno-unknown-pragmas -Werror
-    -Iinclude -ICKernels/Common/include -ICKernels/Verify -ICKernels/Verify/include -ITests/Fixtures/Subjects/include)
-for family in "${families[@]}"; do
-    sources+=(CKernels/"$family"/*.c)
-    flags+=(-ICKernels/"$family"/include)
-done
-# The layers take the types of BLAS from cblas.h, which is the same everywhere: this machine's serves, after all others.
-for folder in /usr/include/*-linux-gnu /usr/include; do
-    [[ -e $folder/cblas.h ]] && flags+=(-idirafter "$folder") && break
-done
+source Tests/CTests/sources.sh
+flags+=(-O3 -fvisibility=hidden)
 
 # build NAME COMPILER...: objects, what they include, and the test program, which gcc links in either case.
 build() {

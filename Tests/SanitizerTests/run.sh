@@ -45,23 +45,13 @@ unset LONGHAND_ISA
 omp=$(find /usr/lib /usr/local/lib -name 'libomp5.so' -o -name 'libomp.so' 2>/dev/null | head -n 1)
 [[ $omp ]] || die "libomp is missing: apt-get install libomp-dev"
 
-families=(DenseStore FlashAttention Rope Window Layers)
-sources=(CKernels/Common/*.c CKernels/Verify/*.c Tests/Fixtures/Subjects/*.c Tests/CTests/*.c)
-flags=(-std=c17 -O2 -g -fno-omit-frame-pointer -ffp-contract=off -fno-math-errno -Wall -Wextra -Wvla -Wstrict-prototypes
-    -Wno-unknown-pragmas -Werror -DDRIVER_SANITIZED
-    -Iinclude -ICKernels/Common/include -ICKernels/Verify -ICKernels/Verify/include -ITests/Fixtures/Subjects/include)
-for family in "${families[@]}"; do
-    sources+=(CKernels/"$family"/*.c)
-    flags+=(-ICKernels/"$family"/include)
-done
-for folder in /usr/include/*-linux-gnu /usr/include; do
-    [[ -e $folder/cblas.h ]] && flags+=(-idirafter "$folder") && break
-done
+source Tests/CTests/sources.sh
+flags+=(-O2 -g -fno-omit-frame-pointer -DDRIVER_SANITIZED)
 
 options_of() { # SANITIZER: flags of the compiler
     case $1 in
         address) echo "-fsanitize=address,undefined -fno-sanitize-recover=all" ;;
-        memory) echo "-fsanitize=memory -fsanitize-memory-track-origins" ;;
+        memory) echo "-fsanitize=memory -fsanitize-memory-track-origins -fsanitize-ignorelist=Tests/SanitizerTests/memory.ignore" ;;
         *) echo "-fsanitize=$1" ;;
     esac
 }
