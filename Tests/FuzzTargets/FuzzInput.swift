@@ -35,14 +35,13 @@ struct FuzzInput {
 /// Ends the run with a finding; libFuzzer keeps the input.
 func found(_ text: String) -> Never { fatalError("found: \(text)") }
 
-/// Calls `body` with the path of a file in memory that holds `bytes`.
+/// Calls `body` with the path of a file in memory that holds `bytes`, and removes it.
 func withFile<T>(_ bytes: UnsafeRawBufferPointer, _ body: (String) throws -> T) rethrows -> T {
-    let descriptor = memfd_create("longhand-fuzz", UInt32(MFD_CLOEXEC))
-    defer { close(descriptor) }
-    guard descriptor >= 0, write(descriptor, bytes.baseAddress, bytes.count) == bytes.count else {
-        found("no file in memory")
-    }
-    return try body("/proc/self/fd/\(descriptor)")
+    let path = "/dev/shm/longhand-fuzz-\(getpid())"
+    guard let file = fopen(path, "wb"), fwrite(bytes.baseAddress, 1, bytes.count, file) == bytes.count, fclose(file) == 0
+    else { found("cannot write \(path)") }
+    defer { unlink(path) }
+    return try body(path)
 }
 
 /// An error is one printable line.
