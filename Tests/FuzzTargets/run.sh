@@ -180,6 +180,8 @@ failed_build() {
 
 readers=''
 if needs "$(IFS='|' && echo "${swift_targets[*]}")"; then
+    ! needs tokenizer || [[ -e $LONGHAND_CACHE/SmolLM2-135M-Instruct.Q4_1.gguf && -e $LONGHAND_CACHE/gemma-3-270m-q4_k_m.gguf ]] ||
+        die "the target tokenizer needs the models, which are not in $LONGHAND_CACHE: run .ci/fetch-models"
     command -v swiftc >/dev/null || die "swiftc is missing; the targets in Swift need it"
     compile_readers >"$work/build-swift.log" 2>&1 &
     readers=$!
@@ -193,7 +195,7 @@ fi
 export work kept seconds
 export -f fuzz judge expect
 runs=("${wanted[@]/#/judge }")
-needs attention && runs+=("expect attention-planted heap-buffer-overflow")
+needs attention && runs+=("expect attention-planted AddressSanitizer:.heap-")
 needs safetensors && runs+=("expect safetensors-planted planted")
 printf '%s\n' "${runs[@]}" | xargs -P "$jobs" -I {} bash -c '{}' | tee "$work/all.out"
 passed=$(grep -c '^PASS ' "$work/all.out") failed=$(grep -c '^FAIL ' "$work/all.out")

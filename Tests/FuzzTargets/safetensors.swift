@@ -33,7 +33,8 @@ public func testOneInput(_ data: UnsafePointer<UInt8>?, _ size: Int) -> Int32 {
         let file = try bytes.withUnsafeBytes { try withFile($0) { try SafetensorsFile(path: $0) } }
         for tensor in file.tensors {
             #if PLANTED_FAULT
-            if tensor.shape.count == 3 { found("planted") }  // what the checks of the fuzzer itself must find
+            // What the checks of the fuzzer itself must find: a name that is in no seed.
+            if !["a", "b", "c", "x"].contains(tensor.name) { found("planted") }
             #endif
             let data = file.bytes(of: tensor)
             _ = data.reduce(0) { $0 &+ $1 }
