@@ -80,6 +80,7 @@ static bool size_workspace(fuzz_check *check, const lhk_fuzz_args *args, const l
     fuzz_buffer *buffer = &check->c->arena->workspace;
     if (!fuzz_buffer_prepare(buffer, bytes, LHK_ALIGNMENT, false)) return false;
     fuzz_buffer_set(buffer, call.workspace_byte);
+    fuzz_buffer_forget(buffer);
     *workspace = (lhk_workspace){buffer->data, bytes};
     return true;
 }

@@ -11,6 +11,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#if defined(__has_feature)
+#if __has_feature(memory_sanitizer)
+#include <sanitizer/msan_interface.h>
+#define FUZZ_MEMORY_SANITIZER
+#endif
+#endif
+
 #ifndef MAP_NORESERVE
 #define MAP_NORESERVE 0
 #endif
@@ -45,6 +52,14 @@ void fuzz_buffer_fill(fuzz_buffer *buffer) {
 
 void fuzz_buffer_set(fuzz_buffer *buffer, int byte) {
     if (buffer->bytes) memset(buffer->data, byte, buffer->bytes);
+}
+
+void fuzz_buffer_forget(const fuzz_buffer *buffer) {
+#if defined(FUZZ_MEMORY_SANITIZER)
+    __msan_allocated_memory(buffer->data, buffer->bytes);
+#else
+    (void)buffer;
+#endif
 }
 
 bool fuzz_buffer_slack_intact(const fuzz_buffer *buffer) {

@@ -27,6 +27,8 @@ bool fuzz_buffer_prepare(fuzz_buffer *buffer, size_t bytes, size_t alignment, bo
 void fuzz_buffer_fill(fuzz_buffer *buffer);
 /// Fills with one byte value.
 void fuzz_buffer_set(fuzz_buffer *buffer, int byte);
+/// Declares the content undefined, whatever it is: the memory sanitizer then reports a decision taken on it.
+void fuzz_buffer_forget(const fuzz_buffer *buffer);
 /// Whether the slack still holds the canary.
 bool fuzz_buffer_slack_intact(const fuzz_buffer *buffer);
 void fuzz_buffer_protect(fuzz_buffer *buffer, bool writable);

@@ -116,6 +116,7 @@ static bool run_select(selector_case *s, verify_instance *selector, select_call 
     uint64_t bytes = sizes.workspace_bytes - lhk_min((int64_t)sizes.workspace_bytes, (int64_t)call.withhold);
     fuzz_buffer *memory = verify_buffer(check, bytes, LHK_ALIGNMENT);
     fuzz_buffer_set(memory, call.workspace_byte);
+    fuzz_buffer_forget(memory);
     lhk_workspace workspace = {memory->data, bytes};
     lhk_store_ref store = {&s->store_ops, s->store.state};
     lhk_selection selection = {.struct_size = sizeof selection};

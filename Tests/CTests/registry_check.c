@@ -11,7 +11,7 @@
 
 #define MOST_LEVELS 8
 
-static void check_target(lhk_verify *verify, uint32_t index, const arm_level *levels, uint32_t level_count,
+static void check_target(lhk_verify *verify, uint32_t index, const driver_level *levels, uint32_t level_count,
                          uint64_t first, uint64_t count) {
     lhk_verify_target target = {.struct_size = sizeof target};
     static lhk_verify_outcome outcomes[MOST_LEVELS];
@@ -31,13 +31,13 @@ static void check_target(lhk_verify *verify, uint32_t index, const arm_level *le
         status = lhk_verify_run(verify, index, c, sets, usable, outcomes, &error);
     for (uint32_t i = 0; i < usable; i++) {
         const lhk_verify_outcome *o = &outcomes[i];
-        bool passed = arm_result(!status && o->cases && !o->failures, "%s %s under %s: %" PRIu64 " cases, %" PRIu64 " calls",
+        bool passed = driver_result(!status && o->cases && !o->failures, "%s %s under %s: %" PRIu64 " cases, %" PRIu64 " calls",
                                  target.role, target.variant->id, names[i], o->cases, o->calls);
         if (!passed) printf("    case %s: %s %s\n", o->failed_case, status ? error.text : "", o->text);
     }
 }
 
-void arm_check_registry(const lhk_host *pool, const arm_level *levels, uint32_t level_count, uint64_t seed, uint64_t first,
+void driver_check_registry(const lhk_host *pool, const driver_level *levels, uint32_t level_count, uint64_t seed, uint64_t first,
                         uint64_t count) {
     const lhk_plugin *const plugins[] = {lhk_dense_store_plugin(), lhk_flash_attention_plugin(), lhk_rope_plugin(),
                                          lhk_window_plugin()};
@@ -47,7 +47,7 @@ void arm_check_registry(const lhk_host *pool, const arm_level *levels, uint32_t 
     lhk_status status = lhk_registry_create(&registry, &error);
     for (int i = 0; i < 4 && !status; i++) status = lhk_registry_register(registry, plugins[i], "built-in", &error);
     if (!status) status = lhk_verify_create(registry, pool, seed, &verify, &error);
-    if (!arm_result(!status, "a checker of all registered variants%s%s", status ? ": " : "", status ? error.text : "")) return;
+    if (!driver_result(!status, "a checker of all registered variants%s%s", status ? ": " : "", status ? error.text : "")) return;
     for (uint32_t i = 0; i < lhk_verify_count(verify); i++) check_target(verify, i, levels, level_count, first, count);
     lhk_verify_destroy(verify);
     lhk_registry_destroy(registry);

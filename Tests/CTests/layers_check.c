@@ -14,7 +14,7 @@ static void compare(double *worst, double got, double want, double allowed) {
 static uint32_t read_word(const uint8_t *p) { return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24; }
 
 /// All records of the file (its format: generate_golden.py of the tests of the layers), bit for bit.
-static void check_dequantize(const arm_level *level, const char *golden) {
+static void check_dequantize(const driver_level *level, const char *golden) {
     static uint8_t file[1 << 18];
     FILE *from = fopen(golden, "rb");
     size_t size = from ? fread(file, 1, sizeof file, from) : 0;
@@ -35,16 +35,16 @@ static void check_dequantize(const arm_level *level, const char *golden) {
         wrong += !same;
         free(out);
     }
-    arm_result(records == 11 && !wrong, "%s: %d of %d formats are dequantised as expected", level->name, records - wrong, records);
+    driver_result(records == 11 && !wrong, "%s: %d of %d formats are dequantised as expected", level->name, records - wrong, records);
 }
 
-static void check_elementwise(const arm_level *level, uint64_t seed) {
+static void check_elementwise(const driver_level *level, uint64_t seed) {
     static float x[MOST], y[MOST], w[MOST], out[MOST];
     double worst = 0;
     for (int64_t n = 1; n <= MOST; n = n * 3 + 1) {
-        arm_fill(&seed, x, n);
-        arm_fill(&seed, y, n);
-        arm_fill(&seed, w, n);
+        driver_fill(&seed, x, n);
+        driver_fill(&seed, y, n);
+        driver_fill(&seed, w, n);
         for (int64_t i = 0; i < n; i++) x[i] *= 20;
         lhk_layer_exp(level->isa, x, out, (size_t)n);
         for (int64_t i = 0; i < n; i++) compare(&worst, out[i], exp(x[i]), 2e-7 * exp(x[i]));
@@ -76,17 +76,17 @@ static void check_elementwise(const arm_level *level, uint64_t seed) {
         compare(&worst, stats.log_sum_exp, log(sum), 1e-6);
         compare(&worst, (double)stats.argmax, (double)top, 0.5);
     }
-    arm_result(worst <= 1, "%s: gates, norm, exp and logits are the formulas', error %.2f of what is allowed", level->name, worst);
+    driver_result(worst <= 1, "%s: gates, norm, exp and logits are the formulas', error %.2f of what is allowed", level->name, worst);
 }
 
 /// Few rows, which need no BLAS.
-static void check_linear(const arm_level *level, uint64_t seed) {
+static void check_linear(const driver_level *level, uint64_t seed) {
     static float x[8 * 203], w[37 * 203], y[8 * 37];
     double worst = 0;
     for (size_t m = 1; m <= 8; m++) {
         const lhk_linear_shape shape = {.m = m, .n = 37, .k = 197 + m % 7, .ldx = 203, .ldy = 37};
-        arm_fill(&seed, x, 8 * 203);
-        arm_fill(&seed, w, 37 * 203);
+        driver_fill(&seed, x, 8 * 203);
+        driver_fill(&seed, w, 37 * 203);
         lhk_error error = {.struct_size = sizeof error};
         if (lhk_linear_f32(level->isa, &shape, x, w, y, 0, lhk_linear_parts(&shape), &error)) worst = NAN;
         for (size_t i = 0; i < m; i++)
@@ -100,10 +100,10 @@ static void check_linear(const arm_level *level, uint64_t seed) {
                 compare(&worst, y[i * 37 + j], want, 0x1p-24 * 16 * size);
             }
     }
-    arm_result(worst <= 1, "%s: linear layers of few rows, error %.2f of what is allowed", level->name, worst);
+    driver_result(worst <= 1, "%s: linear layers of few rows, error %.2f of what is allowed", level->name, worst);
 }
 
-void arm_check_layers(const arm_level *level, uint64_t seed, const char *golden) {
+void driver_check_layers(const driver_level *level, uint64_t seed, const char *golden) {
     check_dequantize(level, golden);
     check_elementwise(level, seed);
     check_linear(level, seed);

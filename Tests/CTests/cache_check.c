@@ -14,7 +14,7 @@ enum { Q_ROW = QUERY_HEADS * DIM, K_ROW = KV_HEADS * DIM };
 
 /// One run over one store; large, so static.
 typedef struct cache_test {
-    const arm_level *level;
+    const driver_level *level;
     const char *store;
     lhk_dtype dtype;
     lhk_registry *registry;
@@ -39,9 +39,9 @@ static lhk_status create(cache_test *t, lhk_cache **cache) {
 
 /// Appends tokens [first, first + rows) and attends with them.
 static lhk_status step(cache_test *t, lhk_cache *cache, int64_t first, int64_t rows, float *out) {
-    const lhk_tensor q = arm_view(t->q + first * Q_ROW, rows, QUERY_HEADS, DIM), to = arm_view(out, rows, QUERY_HEADS, DIM);
-    const lhk_tensor k = arm_view(t->k + first * K_ROW, rows, KV_HEADS, DIM);
-    const lhk_tensor v = arm_view(t->v + first * K_ROW, rows, KV_HEADS, DIM);
+    const lhk_tensor q = driver_view(t->q + first * Q_ROW, rows, QUERY_HEADS, DIM), to = driver_view(out, rows, QUERY_HEADS, DIM);
+    const lhk_tensor k = driver_view(t->k + first * K_ROW, rows, KV_HEADS, DIM);
+    const lhk_tensor v = driver_view(t->v + first * K_ROW, rows, KV_HEADS, DIM);
     lhk_status status = lhk_cache_append(cache, 0, &k, &v, &t->error);
     return status ? status : lhk_cache_attend(cache, 0, &q, &to, NULL, &t->error);
 }
@@ -49,7 +49,7 @@ static lhk_status step(cache_test *t, lhk_cache *cache, int64_t first, int64_t r
 static lhk_status rotate(cache_test *t, const float *x, int64_t heads, float *out) {
     static double rotated[TOKENS * Q_ROW];
     const lhk_position_params params = {.struct_size = sizeof params, .base = 10000};
-    const lhk_tensor from = arm_view((float *)x, TOKENS, heads, DIM);
+    const lhk_tensor from = driver_view((float *)x, TOKENS, heads, DIM);
     lhk_rope_table table;
     lhk_status status = lhk_rope_table_init(&params, DIM, &table, &t->error);
     if (!status) status = lhk_rope_reference(&table, &from, 0, rotated, &t->error);
@@ -76,10 +76,10 @@ static lhk_status expect(cache_test *t) {
         const lhk_attention_params params = {.struct_size = sizeof params, .flags = LHK_ATTENTION_CAUSAL,
                                              .window_left = part ? WINDOW - 1 : -1, .window_right = -1,
                                              .sink_tokens = part ? SINKS : 0};
-        const lhk_flash_args args = {.struct_size = sizeof args, .q = arm_view(q + first * Q_ROW, rows, QUERY_HEADS, DIM),
-                                     .k = arm_view(k, first + rows, KV_HEADS, DIM),
-                                     .v = arm_view(v, first + rows, KV_HEADS, DIM),
-                                     .out = arm_view(t->expected + first * Q_ROW, rows, QUERY_HEADS, DIM), .params = &params};
+        const lhk_flash_args args = {.struct_size = sizeof args, .q = driver_view(q + first * Q_ROW, rows, QUERY_HEADS, DIM),
+                                     .k = driver_view(k, first + rows, KV_HEADS, DIM),
+                                     .v = driver_view(v, first + rows, KV_HEADS, DIM),
+                                     .out = driver_view(t->expected + first * Q_ROW, rows, QUERY_HEADS, DIM), .params = &params};
         status = lhk_flash_attention_reference(&args, &t->error);
     }
     return status;
@@ -114,16 +114,16 @@ static void judge(cache_test *t) {
         if (!(difference <= worst)) worst = difference;
     }
     const float *last = t->out + (TOKENS - 1) * Q_ROW;
-    arm_result(worst <= allowed, "%s: a cache on %s attends as the reference does, off by %.1e", t->level->name, t->store,
+    driver_result(worst <= allowed, "%s: a cache on %s attends as the reference does, off by %.1e", t->level->name, t->store,
                worst);
-    arm_result(!memcmp(t->again, last, sizeof t->again), "%s: saved and loaded, %s gives the same bits", t->level->name,
+    driver_result(!memcmp(t->again, last, sizeof t->again), "%s: saved and loaded, %s gives the same bits", t->level->name,
                t->store);
     bool same = lhk_cache_length(t->second, 0) == TOKENS && !lhk_cache_truncate(t->second, TOKENS - 1, &t->error) &&
                 !step(t, t->second, TOKENS - 1, 1, t->again) && !memcmp(t->again, last, sizeof t->again);
-    arm_result(same, "%s: truncated and appended again, %s gives the same bits", t->level->name, t->store);
+    driver_result(same, "%s: truncated and appended again, %s gives the same bits", t->level->name, t->store);
 }
 
-void arm_check_cache(const arm_level *level, uint64_t seed) {
+void driver_check_cache(const driver_level *level, uint64_t seed) {
     static const char *const stores[] = {"f32", "f16", "bf16"};
     static const lhk_dtype dtypes[] = {LHK_DTYPE_F32, LHK_DTYPE_F16, LHK_DTYPE_BF16};
     static cache_test t;
@@ -135,11 +135,11 @@ void arm_check_cache(const arm_level *level, uint64_t seed) {
         t.dtype = dtypes[i];
         t.host = (lhk_host){.struct_size = sizeof t.host, .workers = 1, .isa = level->isa};
         t.error.struct_size = sizeof t.error;
-        snprintf(t.path, sizeof t.path, "%s/longhand-arm-%ld.kv", folder ? folder : "/tmp", (long)getpid());
-        arm_fill(&seed, t.q, TOKENS * Q_ROW);
-        arm_fill(&seed, t.k, TOKENS * K_ROW);
-        arm_fill(&seed, t.v, TOKENS * K_ROW);
-        if (arm_result(!run(&t), "%s: a cache on %s runs%s%s", level->name, t.store, *t.error.text ? ": " : "", t.error.text))
+        snprintf(t.path, sizeof t.path, "%s/longhand-driver-%ld.kv", folder ? folder : "/tmp", (long)getpid());
+        driver_fill(&seed, t.q, TOKENS * Q_ROW);
+        driver_fill(&seed, t.k, TOKENS * K_ROW);
+        driver_fill(&seed, t.v, TOKENS * K_ROW);
+        if (driver_result(!run(&t), "%s: a cache on %s runs%s%s", level->name, t.store, *t.error.text ? ": " : "", t.error.text))
             judge(&t);
         unlink(t.path);
         lhk_cache_destroy(t.cache);
