@@ -153,6 +153,7 @@ static void run_units(const arm_levels *levels, fuzz_session *f, const char *exp
         arm_check_rope(&levels->levels[i], f->options.seed);
         arm_check_layers(&levels->levels[i], f->options.seed, golden);
         arm_check_cache(&levels->levels[i], f->options.seed);
+        arm_check_roofs(&levels->levels[i]);
     }
     check_faults(f);
 }

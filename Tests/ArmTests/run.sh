@@ -38,10 +38,11 @@ result() { # PASS|FAIL NAME
 }
 
 families=(DenseStore FlashAttention Rope Window Layers)
-sources=(CKernels/Common/*.c CKernels/Verify/*.c Tests/Fixtures/Subjects/*.c Tests/ArmTests/*.c)
+sources=(CKernels/Common/*.c CKernels/Verify/*.c Benchmarks/Kernels/*.c Tests/Fixtures/Subjects/*.c Tests/ArmTests/*.c)
 flags=(-std=c17 -O3 -fvisibility=hidden -ffp-contract=off -fno-math-errno
     -Wall -Wextra -Wvla -Wstrict-prototypes -Wno-unknown-pragmas -Werror
-    -Iinclude -ICKernels/Common/include -ICKernels/Verify -ICKernels/Verify/include -ITests/Fixtures/Subjects/include)
+    -Iinclude -ICKernels/Common/include -ICKernels/Verify -ICKernels/Verify/include
+    -ICKernels/Common -IBenchmarks/Kernels/include -ITests/Fixtures/Subjects/include)
 for family in "${families[@]}"; do
     sources+=(CKernels/"$family"/*.c)
     flags+=(-ICKernels/"$family"/include)

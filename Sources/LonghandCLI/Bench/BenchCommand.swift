@@ -135,6 +135,7 @@ struct BenchCommand: ParsableCommand {
                 let rows = Self.rows(cases, results, input.source, roofs)
                 report.rows += rows
                 done += rows.count
+                for text in BenchRow.misjudged(rows) { Console.note("\(text)\n") }
                 if reportFormat == .jsonl { Console.out(try BenchReport(context: report.context, rows: rows).text(.jsonl)) }
             }
         }

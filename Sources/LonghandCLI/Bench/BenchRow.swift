@@ -58,7 +58,13 @@ struct BenchRow {
 
     private var problem: BenchProblem { row.problem }
     private var isTimed: Bool { !result.times.isEmpty }
-    private var median: Double? { isTimed ? BenchMeasurement.median(result.times) : nil }
+    var median: Double? { isTimed ? BenchMeasurement.median(result.times) : nil }
+    /// Half of the times of the rounds lie within so much of the median, both sides together.
+    private var spread: Double? {
+        guard let median, result.times.count > 1 else { return nil }
+        let sorted = result.times.sorted(), quarter = sorted.count / 4
+        return (sorted[sorted.count - 1 - quarter] - sorted[quarter]) / median
+    }
     private var bytesPerToken: Double? { result.bytes.map { $0.bits_per_token / 8 } }
 
     /// Multiplications and additions of a call; nil for what moves bytes.
@@ -133,6 +139,20 @@ struct BenchRow {
         row.operation == .attend && result.calls > 0 ? BenchValue(Double(total) / Double(result.calls)) : .missing
     }
 
+    /// Attentions of which a registry takes one variant while another took less than 90 % of its time: their costs are off.
+    static func misjudged(_ rows: [BenchRow]) -> [String] {
+        let attentions = rows.filter { $0.row.subject.variant.role == .attention && $0.isTimed }
+        return attentions.filter(\.row.isBest).compactMap { chosen in
+            let rivals = attentions.filter {
+                $0.row.store == chosen.row.store && $0.row.subject.spec == chosen.row.subject.spec
+                    && $0.row.subject.variant.exactness == chosen.row.subject.variant.exactness
+            }
+            guard let best = rivals.min(by: { $0.median! < $1.median! }), best.median! < 0.9 * chosen.median! else { return nil }
+            let share = Int((100 * best.median! / chosen.median!).rounded())
+            return "cost misjudged: \(chosen.row.name) is what a registry takes, \(best.row.subject.variant.id) took \(share) % of its time"
+        }
+    }
+
     struct Column: Sendable {
         let key: String
         /// In the table for reading; nil: only in the other formats.
@@ -179,6 +199,7 @@ struct BenchRow {
         Column("time_unit") { _ in .text("ns") },
         Column("median_us", "us") { BenchValue($0.median.map { $0 * 1e-3 }) },
         Column("min_us", "min us") { BenchValue($0.result.times.min().map { $0 * 1e-3 }) },
+        Column("spread_percent", "spread %") { BenchValue($0.spread.map { 100 * $0 }) },
         Column("rounds") { .count($0.result.times.count) },
         Column("iterations", "calls") { .count($0.result.calls) },
         Column("tokens_per_second", "tok/s") { row in

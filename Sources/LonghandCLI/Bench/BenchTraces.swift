@@ -55,7 +55,9 @@ struct BenchTraces {
         options.textName = URL(fileURLWithPath: text).lastPathComponent
         (options.layers, options.type) = (layers, .f16)
         let ids = Array(model.tokenizer.encode(options.text).prefix(tokens))
-        try TraceRecorder(model: model, registry: registry, tokens: ids, path: output, options: options).record()
+        var progress = Progress(total: ids.count)
+        try TraceRecorder(model: model, registry: registry, tokens: ids, path: output, options: options)
+            .record { progress.show($0) }
     }
 
     /// A KV head of a traced layer, with the query heads that read it.
