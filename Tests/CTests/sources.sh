@@ -3,12 +3,13 @@
 families=(DenseStore FlashAttention Rope Window Layers)
 kernels=(CKernels/Common/*.c)
 flags=(-std=c17 -ffp-contract=off -fno-math-errno -Wall -Wextra -Wvla -Wstrict-prototypes -Wno-unknown-pragmas -Werror
-    -Iinclude -ICKernels/Common/include -ICKernels/Verify -ICKernels/Verify/include -ITests/Fixtures/Subjects/include)
+    -Iinclude -ICKernels/Common/include -ICKernels/Verify -ICKernels/Verify/include -ICKernels/Common
+    -IBenchmarks/Kernels/include -ITests/Fixtures/Subjects/include)
 for family in "${families[@]}"; do
     kernels+=(CKernels/"$family"/*.c)
     flags+=(-ICKernels/"$family"/include)
 done
-sources=("${kernels[@]}" CKernels/Verify/*.c Tests/Fixtures/Subjects/*.c Tests/CTests/*.c)
+sources=("${kernels[@]}" CKernels/Verify/*.c Benchmarks/Kernels/*.c Tests/Fixtures/Subjects/*.c Tests/CTests/*.c)
 # The layers take the types of BLAS from cblas.h, which is the same everywhere: this machine's serves, after all others.
 for folder in /usr/include/*-linux-gnu /usr/include; do
     [[ -e $folder/cblas.h ]] && flags+=(-idirafter "$folder") && break
