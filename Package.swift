@@ -26,13 +26,17 @@ var targets: [Target] = [
     .target(
         name: "LonghandVerify", dependencies: ["CLonghand", "LonghandCommon"], path: "CKernels/Verify",
         cSettings: cSettings, linkerSettings: [.linkedLibrary("m")]),
+    // What this machine can do at most, measured; for benchmarks and profiles.
+    .target(
+        name: "LonghandBench", dependencies: ["CLonghand", "LonghandCommon"], path: "Benchmarks/Kernels",
+        cSettings: cSettings, linkerSettings: [.linkedLibrary("m")]),
     .target(name: "Longhand", dependencies: ["CLonghand", "LonghandCommon"], swiftSettings: swiftSettings),
     .target(
         name: "LonghandModel", dependencies: ["CLonghand", "Longhand", "LonghandLayers"], swiftSettings: swiftSettings),
     .executableTarget(
         name: "LonghandCLI",
         dependencies: [
-            "Longhand", "LonghandModel", "LonghandVerify",
+            "Longhand", "LonghandBench", "LonghandModel", "LonghandVerify",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
             .product(name: "Logging", package: "swift-log"),
         ],

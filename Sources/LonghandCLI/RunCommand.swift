@@ -136,16 +136,15 @@ struct RunCommand: ParsableCommand {
             Console.out(try report.json())
         } else {
             if !answer.isEmpty { Console.out("\n") }
-            Console.note(try report.table() + report.profileTables(layers: profileLayers))
+            Console.note(report.table() + report.profileTables(layers: profileLayers))
         }
     }
 
-    /// Tokens per pass and per block; see the options.
+    /// Tokens per pass and per block as the options say, no more than the prompt has.
     private func schedule(promptTokens: Int) -> (pass: Int, block: Int) {
         let whole = max(promptTokens, Session.leastBlock)
-        if blockTokens == 0 { return (chunk == 0 ? whole : chunk, chunk == 0 ? whole : chunk) }
-        if chunk == 0 { return (blockTokens, blockTokens) }
-        return (chunk, min(chunk, blockTokens))
+        let pass = min(whole, chunk != 0 ? chunk : blockTokens != 0 ? blockTokens : whole)
+        return (pass, blockTokens != 0 ? min(pass, blockTokens) : pass)
     }
 
     private var methods: CacheConfiguration {

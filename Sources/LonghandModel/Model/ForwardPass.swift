@@ -98,8 +98,8 @@ extension Session {
     private var isa: lhk_isa { model.host.raw.pointee.isa }
 
     private func add(_ index: Int, _ x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>, rows: Int) {
-        let count = rows * model.shape.width
-        measure(.residual, index, work: .add(count)) { lhk_layer_add(isa, y, x, y, count) }
+        let width = model.shape.width
+        measure(.residual, index, work: .add(rows * width)) { lhk_run_add(model.host.raw, y, x, y, rows, width) }
     }
 
     private func norm(
@@ -116,10 +116,7 @@ extension Session {
         dim: Int
     ) {
         measure(.norm, index, work: .norm(rows: rows * heads, columns: dim)) {
-            for row in 0..<rows {
-                let at = x + row * stride
-                lhk_layer_rms_norm(isa, at, dim, w, model.shape.normEpsilon, at, dim, heads, dim)
-            }
+            lhk_run_head_norm(model.host.raw, x, stride, w, model.shape.normEpsilon, rows, heads, dim)
         }
     }
 
