@@ -24,12 +24,9 @@ struct MachineRoofs: Encodable {
             }
         }
         (f32, bf16, int8) = (compute(LHK_DTYPE_F32), compute(LHK_DTYPE_BF16), compute(LHK_DTYPE_I8))
-        var memory = lhk_roof_memory(), error = lhk_error()
-        error.struct_size = UInt32(MemoryLayout<lhk_error>.size)
-        let status = lhk_roof_memory_create(host.raw, 256 << 20, 1, &memory, &error)
-        guard status == LHK_OK else { throw Failure("no memory to measure the read roof") }
-        readGigabytes = lhk_roof_read(host.raw, &memory, 5)
-        lhk_roof_memory_destroy(&memory)
+        let memory = try BenchMemory(256 << 20, huge: true, host: host)
+        readGigabytes = memory.read(tries: 5)
+        guard readGigabytes > 0 else { throw Failure("the speed of reading memory cannot be measured") }
     }
 
     /// The compute roof that binds `op`: that of the dot product in the attention's variant, else f32.
