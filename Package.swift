@@ -26,7 +26,7 @@ var targets: [Target] = [
     .target(
         name: "LonghandVerify", dependencies: ["CLonghand", "LonghandCommon"], path: "CKernels/Verify",
         cSettings: cSettings, linkerSettings: [.linkedLibrary("m")]),
-    // Roofs of this machine and timing of single variants, for `longhand bench`.
+    // Roofs of this machine and timing of single variants, for `longhand bench` and `longhand run --profile`.
     .target(
         name: "LonghandBench", dependencies: ["CLonghand", "LonghandCommon"], path: "Benchmarks/Kernels",
         cSettings: cSettings + [
