@@ -26,20 +26,23 @@ var targets: [Target] = [
     .target(
         name: "LonghandVerify", dependencies: ["CLonghand", "LonghandCommon"], path: "CKernels/Verify",
         cSettings: cSettings, linkerSettings: [.linkedLibrary("m")]),
+    // Roofs of this machine and timing of single variants, for `longhand bench` and `longhand run --profile`.
+    .target(
+        name: "LonghandBench", dependencies: ["CLonghand", "LonghandCommon"], path: "Benchmarks/Kernels",
+        cSettings: cSettings + [
+            .headerSearchPath("../../CKernels/Common/include"), .headerSearchPath("../../CKernels/Common"),
+        ]),
     .target(name: "Longhand", dependencies: ["CLonghand", "LonghandCommon"], swiftSettings: swiftSettings),
     .target(
         name: "LonghandModel", dependencies: ["CLonghand", "Longhand", "LonghandLayers"], swiftSettings: swiftSettings),
     .executableTarget(
         name: "LonghandCLI",
         dependencies: [
-            "Longhand", "LonghandModel", "LonghandVerify",
+            "CLonghand", "Longhand", "LonghandBench", "LonghandModel", "LonghandVerify",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
             .product(name: "Logging", package: "swift-log"),
         ],
         swiftSettings: swiftSettings),
-    .executableTarget(
-        name: "AttentionBench", dependencies: ["CLonghand", "LonghandCommon"], path: "Benchmarks/Attention",
-        cSettings: cSettings + [.headerSearchPath("../../CKernels/Common/include")]),
     .testTarget(
         name: "LonghandModelTests", dependencies: ["CLonghand", "Longhand", "LonghandLayers", "LonghandModel"], resources: [.copy("Golden")],
         swiftSettings: swiftSettings),
@@ -86,7 +89,6 @@ var products: [Product] = [
     .library(name: "Longhand", targets: ["Longhand"]),
     .library(name: "LonghandModel", targets: ["LonghandModel"]),
     .executable(name: "longhand", targets: ["LonghandCLI"]),
-    .executable(name: "attention-bench", targets: ["AttentionBench"]),
 ]
 
 for family in families {

@@ -218,6 +218,10 @@ int64_t lhk_cache_length(const lhk_cache *cache, uint32_t layer) {
 
 int64_t lhk_cache_capacity(const lhk_cache *cache) { return cache->capacity; }
 
+uint64_t lhk_cache_workspace_bytes(const lhk_cache *cache) {
+    return cache->rows.bytes + cache->selector_workspace.bytes + cache->attention_workspace.bytes;
+}
+
 void lhk_cache_get_stats(const lhk_cache *cache, lhk_cache_stats *out) {
     *out = cache->stats;
     for (uint32_t i = 0; i < cache->layer_count; i++) {

@@ -46,6 +46,9 @@ public final class Cache {
     /// Most tokens of the sequence.
     public var capacity: Int { Int(lhk_cache_capacity(raw)) }
 
+    /// Bytes that a call may use besides the stores: rows with positions applied, workspaces of the methods.
+    public var workspaceBytes: Int { Int(lhk_cache_workspace_bytes(raw)) }
+
     /// What was bound: store, prefill, decode, attention and position.
     public var bindings: [CacheBinding] {
         var result: [CacheBinding] = []

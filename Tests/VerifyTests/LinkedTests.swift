@@ -57,6 +57,22 @@ import Testing
         #expect(Set(Target.all.map(\.role)) == ["attention", "position", "selector", "store"])
     }
 
+    /// What others ask before they use a variant.
+    @Test func quickChecks() throws {
+        try Target.withVerify(seed: Self.seed) { verify, host in
+            for target in Target.all {
+                var index: UInt32 = .max
+                #expect(lhk_verify_find(verify, target.id, &index) == LHK_OK && index == target.index)
+                var outcome = lhk_verify_outcome()
+                let level = target.levels.last.flatMap(Target.isa(of:)) ?? host.isa
+                #expect(lhk_verify_quick(verify, index, level, 0, &outcome, nil) == LHK_OK, "\(target): \(Outcome(outcome))")
+                #expect(outcome.cases + outcome.skipped == 4)
+            }
+            var index: UInt32 = 0
+            #expect(lhk_verify_find(verify, "no.such/1", &index) == LHK_ERROR_NOT_FOUND)
+        }
+    }
+
     @Test func wrongCalls() throws {
         let target = try #require(Target.all.first { $0.id.hasSuffix("portable/1") && $0.role == "attention" })
         func failing(_ call: @escaping (OpaquePointer, UnsafeMutablePointer<lhk_verify_outcome>) -> lhk_status) throws {

@@ -70,6 +70,8 @@ LHK_API void lhk_cache_destroy(lhk_cache *LHK_NULLABLE cache);
 /// Tokens held by `layer`; all layers agree between the steps of a model.
 LHK_API int64_t lhk_cache_length(const lhk_cache *cache, uint32_t layer);
 LHK_API int64_t lhk_cache_capacity(const lhk_cache *cache);
+/// Bytes that a call may use besides the stores and indices: rows with positions applied, workspaces of the methods.
+LHK_API uint64_t lhk_cache_workspace_bytes(const lhk_cache *cache);
 /// The number of bindings is 5.
 LHK_API lhk_status lhk_cache_get_binding(const lhk_cache *cache, uint32_t index, lhk_cache_binding *out);
 

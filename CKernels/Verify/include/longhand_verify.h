@@ -51,6 +51,9 @@ uint32_t lhk_verify_count(const lhk_verify *verify);
 /// LHK_ERROR_NOT_FOUND past the end.
 lhk_status lhk_verify_get(const lhk_verify *verify, uint32_t target, lhk_verify_target *out);
 
+/// The target whose variant is called `id`. LHK_ERROR_NOT_FOUND when there is none.
+lhk_status lhk_verify_find(const lhk_verify *verify, const char *id, uint32_t *target);
+
 /// Name of a target's case `index` that is not random, or null past the end.
 const char *LHK_NULLABLE lhk_verify_case_name(const lhk_verify *verify, uint32_t target, uint32_t index);
 
@@ -61,6 +64,12 @@ lhk_status lhk_verify_run(lhk_verify *verify, uint32_t target, uint64_t index, c
 /// The same for the case called `name`. LHK_ERROR_NOT_FOUND when there is none of that name.
 lhk_status lhk_verify_run_named(lhk_verify *verify, uint32_t target, const char *name, const lhk_isa *levels,
                                 uint32_t level_count, lhk_verify_outcome *outcomes, lhk_error *LHK_NULLABLE error);
+
+/// Checks a target under one set of levels for about `seconds`, for those who use a variant only when it is sound: random
+/// cases first, at least four, then those with names, until one fails. LHK_OK: all passed. LHK_ERROR_CORRUPT: one failed;
+/// `error` says in one line what was wrong. LHK_ERROR_UNSUPPORTED: none could be run. `outcome` is overwritten.
+lhk_status lhk_verify_quick(lhk_verify *verify, uint32_t target, lhk_isa levels, double seconds,
+                            lhk_verify_outcome *LHK_NULLABLE outcome, lhk_error *LHK_NULLABLE error);
 
 LHK_ASSUME_NONNULL_END
 LHK_END_DECLS
