@@ -22,6 +22,9 @@ var targets: [Target] = [
     .target(
         name: "LonghandLayers", dependencies: ["CLonghand", "LonghandCommon"], path: "CKernels/Layers",
         cSettings: cSettings, linkerSettings: [.linkedLibrary("dl"), .linkedLibrary("m")]),
+    .target(
+        name: "LonghandLinear", dependencies: ["CLonghand", "LonghandCommon"], path: "CKernels/Linear", cSettings: cSettings,
+        linkerSettings: [.linkedLibrary("m")]),
     // Checks of everything a registry holds: problems, guarded memory, bounds and laws; for `longhand verify` and tests.
     .target(
         name: "LonghandVerify", dependencies: ["CLonghand", "LonghandCommon"], path: "CKernels/Verify",
@@ -34,7 +37,8 @@ var targets: [Target] = [
         ]),
     .target(name: "Longhand", dependencies: ["CLonghand", "LonghandCommon"], swiftSettings: swiftSettings),
     .target(
-        name: "LonghandModel", dependencies: ["CLonghand", "Longhand", "LonghandLayers"], swiftSettings: swiftSettings),
+        name: "LonghandModel", dependencies: ["CLonghand", "Longhand", "LonghandLayers", "LonghandLinear"],
+        swiftSettings: swiftSettings),
     .executableTarget(
         name: "LonghandCLI",
         dependencies: [
@@ -50,7 +54,7 @@ var targets: [Target] = [
         name: "EvaluationTests", dependencies: ["CLonghand", "Longhand", "LonghandLayers", "LonghandModel"],
         swiftSettings: swiftSettings),
     .testTarget(
-        name: "LayersTests", dependencies: ["CLonghand", "LonghandLayers"], exclude: ["Golden", "generate_golden.py"],
+        name: "LayersTests", dependencies: ["CLonghand", "LonghandLayers", "LonghandLinear"], exclude: ["Golden", "generate_golden.py"],
         swiftSettings: swiftSettings),
     // Runs the built `longhand` as a child process.
     .testTarget(name: "CommandLineTests", dependencies: ["Longhand", "LonghandModel"], swiftSettings: swiftSettings),

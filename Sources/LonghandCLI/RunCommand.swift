@@ -4,6 +4,8 @@ import Foundation
 import Longhand
 import LonghandModel
 
+extension LinearPrecision: ExpressibleByArgument {}
+
 struct RunCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "run", abstract: "Read a prompt, or a document and a question, and answer.",
@@ -71,6 +73,9 @@ struct RunCommand: ParsableCommand {
             "Position; options override the model's, as in rope:scaling=ntk,factor=4.", valueName: "method"))
     var position = "rope"
     @Option(
+        help: .init("Linear layers: int8 (weights as the file has them, activations rounded), or f32.", valueName: "precision"))
+    var linear = LinearPrecision.int8
+    @Option(
         parsing: .unconditional,
         help: .init("Most tokens per pass through all layers while reading; 0 is one block.", valueName: "tokens"))
     var chunk = 0
@@ -126,7 +131,7 @@ struct RunCommand: ParsableCommand {
         }
         giveNotices(document, capacity, header)
 
-        let session = try Session(model: Model(header, host: host), cache: cache, chunk: pass)
+        let session = try Session(model: Model(header, host: host, linear: linear), cache: cache, chunk: pass)
         var report = RunReport(session: session, promptTokens: tokens.count)
         if profile || profileLayers { try report.startProfile() }
         try read(tokens, session, &report)

@@ -26,8 +26,7 @@ extension Session {
         let shape = model.shape, b = buffers
         norm(nil, b.residual + rows.lowerBound * shape.width, model.weights.outputNorm, b.normed, rows: rows.count)
         try linear(
-            .logits, nil, b.normed, model.weights.output, logits, rows: rows.count, outputs: shape.vocabularySize,
-            inputs: shape.width)
+            .logits, nil, b.normed, model.weights.output, logits, rows: rows.count)
         if let cap = shape.logitSoftcap {
             let count = rows.count * shape.vocabularySize
             measure(.logits, work: .softcap(count)) { for i in 0..<count { logits[i] = cap * tanhf(logits[i] / cap) } }
@@ -55,7 +54,7 @@ extension Session {
         let q = layer.queryHeads * layer.headDimK, k = layer.kvHeads * layer.headDimK, v = layer.kvHeads * layer.headDimV
         let stride = q + k + v
         norm(index, residual, w.attentionNorm, b.normed, rows: rows)
-        try linear(.qkv, index, b.normed, w.qkv, b.qkv, rows: rows, outputs: stride, inputs: width)
+        try linear(.qkv, index, b.normed, w.qkv, b.qkv, rows: rows)
         if let bias = w.qkvBias {
             measure(.qkv, index, work: .add(rows * stride)) {
                 for row in 0..<rows { lhk_layer_add(isa, b.qkv + row * stride, bias, b.qkv + row * stride, stride) }
@@ -76,8 +75,7 @@ extension Session {
         try observer?(projected)
         try append(projected)
         try attend(projected, out: Tensor(b.attended, shape: [rows, layer.queryHeads, layer.headDimV]))
-        let outWidth = layer.queryHeads * layer.headDimV
-        try linear(.output, index, b.attended, w.attentionOutput, b.normed, rows: rows, outputs: width, inputs: outWidth)
+        try linear(.output, index, b.attended, w.attentionOutput, b.normed, rows: rows)
         if let post = w.attentionPostNorm { norm(index, b.normed, post, b.normed, rows: rows) }
         add(index, b.normed, to: residual, rows: rows)
     }
@@ -85,12 +83,12 @@ extension Session {
     private func feedForward(_ index: Int, _ residual: UnsafeMutablePointer<Float>, rows: Int) throws {
         let w = model.weights.layers[index], width = model.shape.width, hidden = model.shape.feedForwardWidth, b = buffers
         norm(index, residual, w.feedForwardNorm, b.normed, rows: rows)
-        try linear(.gateUp, index, b.normed, w.gateUp, b.gateUp, rows: rows, outputs: 2 * hidden, inputs: width)
+        try linear(.gateUp, index, b.normed, w.gateUp, b.gateUp, rows: rows)
         let gate = model.shape.architecture == .gemma3 ? LHK_GATE_GELU_TANH : LHK_GATE_SILU
         measure(.gate, index, work: .gate(rows: rows, columns: hidden, tanh: gate == LHK_GATE_GELU_TANH)) {
             lhk_run_gate(model.host.raw, gate, b.gateUp, b.hidden, rows, hidden)
         }
-        try linear(.down, index, b.hidden, w.down, b.normed, rows: rows, outputs: width, inputs: hidden)
+        try linear(.down, index, b.hidden, w.down, b.normed, rows: rows)
         if let post = w.feedForwardPostNorm { norm(index, b.normed, post, b.normed, rows: rows) }
         add(index, b.normed, to: residual, rows: rows)
     }
@@ -121,13 +119,12 @@ extension Session {
     }
 
     private func linear(
-        _ op: Operator, _ index: Int?, _ x: UnsafePointer<Float>, _ w: UnsafePointer<Float>,
-        _ y: UnsafeMutablePointer<Float>, rows: Int, outputs: Int, inputs: Int
+        _ op: Operator, _ index: Int?, _ x: UnsafePointer<Float>, _ w: WeightMatrix, _ y: UnsafeMutablePointer<Float>,
+        rows: Int
     ) throws {
-        var shape = lhk_linear_shape(m: rows, n: outputs, k: inputs, ldx: inputs, ldy: outputs)
-        let work = OperatorWork.linear(rows: rows, outputs: outputs, inputs: inputs, weightBytes: 4 * outputs * inputs)
+        let work = OperatorWork.linear(rows: rows, outputs: w.outputs, inputs: w.inputs, weightBytes: w.bytes)
         try measure(op, index, work: work) {
-            try LayerError.check { lhk_run_linear(model.host.raw, &shape, x, w, y, $0) }
+            try w.multiply(x, rows: rows, into: y, host: model.host, workspace: buffers.linear)
         }
     }
 }
