@@ -117,7 +117,8 @@ static float *matrix(store_case *s, int64_t rows, int64_t count, int64_t stride)
     return (float *)verify_buffer(s->check, floats * sizeof(float), sizeof(float))->data;
 }
 
-/// Judges a sum of `n` products whose finite magnitudes sum to `magnitude`. Stores that approximate may round operands to 8 bits.
+/// Judges a sum of `n` products whose finite magnitudes sum to `magnitude`. Stores that approximate may round operands to 8
+/// bits of the largest in their row: for them `magnitude` takes each row's `largest` in place of its elements.
 static void judge(store_case *s, double got, double expected, int64_t n, double magnitude, int64_t row, int64_t column) {
     double relative = s->dtype ? 0x1p-24 * (double)(n + 2) : 0.02;
     double bound = relative * magnitude + (double)(n + 1) * 0x1p-140;
@@ -127,6 +128,14 @@ static void judge(store_case *s, double got, double expected, int64_t n, double 
         verify_fail(s->check, "row %" PRId64 " column %" PRId64 ": %.9g, expected %.9g, tolerance %.3g", row, column, got,
                     expected, bound);
     if (isfinite(expected)) s->check->outcome->worst = fmax(s->check->outcome->worst, fabs(got - expected) / bound);
+}
+
+/// Largest finite magnitude of a row.
+static double largest(const float *row, int64_t dim) {
+    double most = 0;
+    for (int64_t c = 0; c < dim; c++)
+        if (isfinite(row[c])) most = fmax(most, fabs((double)row[c]));
+    return most;
 }
 
 void store_check_score(store_case *s, const verify_instance *store, const store_content *content) {
@@ -148,7 +157,7 @@ void store_check_score(store_case *s, const verify_instance *store, const store_
             for (int64_t c = 0; c < dim; c++) {
                 double product = (double)q[r * ldq + c] * (double)key[c];
                 sum += product;
-                if (isfinite(product)) magnitude += fabs(product);
+                if (isfinite(product)) magnitude += s->dtype ? fabs(product) : fabs((double)key[c]) * largest(q + r * ldq, dim);
             }
             judge(s, (double)scores[r * lds + j], sum, dim, magnitude, r, j);
         }
@@ -177,12 +186,13 @@ void store_check_accumulate(store_case *s, const verify_instance *store, const s
         for (int64_t j = 0; j < keys.count; j++) {
             const float *value = content->v + (head * s->count + key_at(&keys, j)) * dim;
             bool finite = true;
+            double most = largest(value, dim);
             for (int64_t c = 0; c < dim; c++) finite &= isfinite(value[c]);
             float weight = fuzz_chance(rng, finite ? 30 : 90) ? 0 : fuzz_uniform(rng);
             p[r * ldp + j] = weight;
             for (int64_t c = 0; c < dim && weight != 0; c++) {
                 expected[r * dim + c] += (double)weight * (double)value[c];
-                if (isfinite(value[c])) magnitude[r * dim + c] += fabs((double)weight * (double)value[c]);
+                if (isfinite(value[c])) magnitude[r * dim + c] += fabs((double)weight) * (s->dtype ? fabs((double)value[c]) : most);
             }
         }
     }
