@@ -9,6 +9,7 @@ LHK_TARGET_BEGIN(LHK_FEATURES_AVX2)
 #include "lhk_quant_rotate.h"
 #define LHK_NAME(x) lhk_quant_avx2_##x
 #define LHK_QUANT_PLANES 0
+#define LHK_QUANT_PLAIN_WEIGHTS
 #define LHK_QUANT_BIAS(bits) ((bits) == 8 ? LHK_QUANT_ZERO : 0)
 
 LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_quant_floats *to) {
@@ -17,8 +18,9 @@ LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_quant_floats *
 }
 
 /// Four columns at a time: each lane of `sum` holds half of a column's four products.
-LHK_ALWAYS_INLINE void LHK_NAME(dot)(const int bits, const int rows, const uint8_t *codes, int64_t steps, const uint8_t *w,
-                                     int64_t ldw, int64_t plane, lhk_quant_ints (*acc)[2]) {
+LHK_ALWAYS_INLINE void LHK_NAME(dot)(const int bits, const int planes, const int rows, const uint8_t *codes, int64_t steps,
+                                     const uint8_t *w, int64_t ldw, int64_t plane, lhk_quant_ints (*acc)[2]) {
+    (void)planes;
     (void)plane;
     for (int x = 0; x < 32; x += 8) {
         const uint8_t *at = codes + (bits == 8 ? x : x % 16) * 4;

@@ -1,59 +1,77 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The tile operations, written once and included by every ISA file inside its target region.
 ///
-/// Both products meet codes with *weights*: a row of queries, or of probabilities times scales, as 15-bit integers with one
-/// factor. Sums of codes times weights are exact integers; the rounding of weights (2^-15 of the row's largest) is far below
-/// that of the codes. The including file defines
+/// Both products meet codes with *weights*: a block of query channels, or of probabilities times scales, as integers with one
+/// factor, so that sums of codes times weights are exact integers. Weights have 15 bits, and the rounding of all of them is
+/// far below that of the codes; queries that meet 4-bit codes take 8 bits where dot products are of bytes, for the same
+/// reason. The including file defines
 ///   LHK_NAME(x)            a name per ISA
-///   LHK_QUANT_PLANES       1: weights lie as bytes, w = 128 hi + lo with hi signed and lo < 128, for 8-bit dot products;
+///   LHK_QUANT_PLANES       1: weights lie as bytes in one plane, or two with w = 128 hi + lo, hi signed and lo < 128;
 ///                          0: as int16
 ///   LHK_QUANT_BIAS(bits)   what `dot` leaves in codes as an offset: 128 where it takes q8 codes as unsigned bytes
 ///   LHK_NAME(halves)(from, to)   16 half-precision numbers to floats
-///   LHK_NAME(dot)(bits, rows, codes, steps, w, ldw, plane, acc)   acc[r][x / 16][x % 16] += sum over steps s and places i of
-///       code(s, x, i) * w_r[4 s + i], x < 32; w is the first row's hi bytes (int16), ldw bytes between rows, `plane` bytes
-///       from hi to lo.
-
-#if defined(__clang__)
-#define LHK_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define LHK_UNROLL _Pragma("GCC unroll 16")
-#endif
+///   LHK_NAME(dot)(bits, planes, rows, codes, steps, w, ldw, plane, acc)   acc[r][x / 16][x % 16] += sum over steps s and
+///       places i of code(s, x, i) * w_r[4 s + i], x < 32; w is the first row's hi bytes (int16), ldw bytes between rows,
+///       `plane` bytes from hi to lo.
+/// and, or LHK_QUANT_PLAIN_WEIGHTS for the plain code below,
+///   LHK_NAME(spread)(p, scales, x, n)    x = p * scale, 0 where p is; returns the bits of the largest magnitude
+///   LHK_NAME(round)(x, n, inverse, planes, w, plane)   n (a multiple of 32) weights x * inverse at w; returns their sum
 
 #define LHK_QUANT_ROWS 4  ///< rows that meet a step of codes together
-#define LHK_QUANT_WEIGHT 16383
 #define LHK_QUANT_PLACE(i) ((i) * (LHK_QUANT_PLANES ? 1 : 2))  ///< byte offset of weight i
+#define LHK_QUANT_KEY_PLANES(bits) ((bits) == 8 || !LHK_QUANT_PLANES ? 2 : 1)
 
-/// n (a multiple of 16) weights of x at `w`, and their sum; returns the factor that turns sums of products back: NaN when x
-/// is not finite, 0 when all are 0, to which magnitudes below 2^-113 count.
-LHK_ALWAYS_INLINE float LHK_NAME(weigh)(const float *x, int64_t n, uint8_t *w, int64_t plane, int32_t *sum) {
-    uint32_t greatest = 0;
+#ifdef LHK_QUANT_PLAIN_WEIGHTS
+LHK_ALWAYS_INLINE uint32_t LHK_NAME(spread)(const float *p, const float *scales, float *x, int64_t n) {
+    uint32_t largest = 0;
     for (int64_t i = 0; i < n; i++) {
         uint32_t bits;
+        x[i] = p[i] != 0 ? p[i] * scales[i] : 0;
         memcpy(&bits, x + i, 4);
         bits &= 0x7fffffffu;
-        greatest = bits > greatest ? bits : greatest;
+        largest = bits > largest ? bits : largest;
     }
-    float largest;
-    memcpy(&largest, &greatest, 4);
-    bool usable = largest < INFINITY && largest > 0x1p-113f;
-    float inverse = usable ? LHK_QUANT_WEIGHT / largest : 0;
-    *sum = 0;
+    return largest;
+}
+
+LHK_ALWAYS_INLINE int32_t LHK_NAME(round)(const float *x, int64_t n, float inverse, const int planes, uint8_t *w,
+                                          int64_t plane) {
+    int32_t sum = 0;
     for (int64_t i = 0; i < n; i++) {
         float shifted = x[i] * inverse + 0x1.8p23f;  // the integer in the low bits, to nearest even
-        int32_t bits;
-        memcpy(&bits, &shifted, 4);
-        int32_t weight = usable ? bits - 0x4b400000 : 0;
-        *sum += weight;
+        int32_t weight;
+        memcpy(&weight, &shifted, 4);
+        weight -= 0x4b400000;
+        sum += weight;
 #if LHK_QUANT_PLANES
-        w[i] = (uint8_t)(weight >> 7);
-        w[plane + i] = (uint8_t)(weight & 127);
+        w[i] = (uint8_t)(planes == 2 ? weight >> 7 : weight);
+        if (planes == 2) w[plane + i] = (uint8_t)(weight & 127);
 #else
         int16_t narrow = (int16_t)weight;
         memcpy(w + 2 * i, &narrow, 2);
+        (void)planes;
         (void)plane;
 #endif
     }
-    return usable ? largest / LHK_QUANT_WEIGHT : largest < INFINITY ? 0 : NAN;
+    return sum;
+}
+#endif
+
+/// n weights of x at `w`, and their sum. Returns the factor that turns sums of products back: NaN when x is not finite, 0
+/// when all are 0, to which magnitudes below 2^-113 count. `bits` are those of the largest magnitude.
+LHK_ALWAYS_INLINE float LHK_NAME(weigh)(const float *x, int64_t n, uint32_t bits, const int planes, uint8_t *w,
+                                        int64_t plane, int32_t *sum) {
+    const float levels = planes == 2 ? 16383 : 127;
+    float largest;
+    memcpy(&largest, &bits, 4);
+    if (largest > 0x1p-113f && largest < INFINITY) {
+        *sum = LHK_NAME(round)(x, n, levels / largest, planes, w, plane);
+        return largest / levels;
+    }
+    *sum = 0;
+    memset(w, 0, (size_t)LHK_QUANT_PLACE(n));
+    if (LHK_QUANT_PLANES && planes == 2) memset(w + plane, 0, (size_t)n);
+    return largest <= 0x1p-113f ? 0 : NAN;
 }
 
 // ---- scores ----
@@ -65,16 +83,24 @@ typedef struct LHK_NAME(queries) {
     float factors[LHK_QUANT_ROWS][LHK_QUANT_MAX_BLOCKS];
 } LHK_NAME(queries);
 
-static void LHK_NAME(take_queries)(const lhk_quant_state *state, const lhk_quant_layout *l, const float *q, int64_t ldq,
-                                   int32_t rows, LHK_NAME(queries) * out) {
+LHK_ALWAYS_INLINE void LHK_NAME(take_queries)(const int bits, const lhk_quant_state *state, const lhk_quant_layout *l,
+                                              const float *q, int64_t ldq, int32_t rows, LHK_NAME(queries) * out) {
     float x[LHK_QUANT_MAX_DIM];
     int64_t padded = (int64_t)l->k_blocks * LHK_QUANT_CHANNELS;
     for (int32_t r = 0; r < rows; r++) {
         for (int64_t c = 0; c < padded; c++) x[c] = c < state->dim_k ? q[r * ldq + c] : 0;
         if (state->rotate) lhk_quant_rotate(x, padded);
-        for (int64_t b = 0; b < l->k_blocks; b++)
-            out->factors[r][b] = LHK_NAME(weigh)(x + b * 32, 32, out->w[r] + LHK_QUANT_PLACE(b * 32), LHK_QUANT_MAX_DIM,
-                                                 &out->sums[r][b]);
+        for (int64_t b = 0; b < l->k_blocks; b++) {
+            uint32_t largest = 0;
+            for (int64_t c = b * 32; c < b * 32 + 32; c++) {
+                uint32_t magnitude;
+                memcpy(&magnitude, x + c, 4);
+                magnitude &= 0x7fffffffu;
+                largest = magnitude > largest ? magnitude : largest;
+            }
+            out->factors[r][b] = LHK_NAME(weigh)(x + b * 32, 32, largest, LHK_QUANT_KEY_PLANES(bits),
+                                                 out->w[r] + LHK_QUANT_PLACE(b * 32), LHK_QUANT_MAX_DIM, &out->sums[r][b]);
+        }
     }
 }
 
@@ -87,7 +113,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(tile)(const int bits, const int rows, const lhk_
         LHK_UNROLL
         for (int r = 0; r < rows; r++)
             acc[r][0] = acc[r][1] = (lhk_quant_ints){0} - LHK_QUANT_BIAS(bits) * q->sums[r][b];
-        LHK_NAME(dot)(bits, rows, codes, LHK_QUANT_KEY_STEPS, q->w[0] + b * LHK_QUANT_PLACE(LHK_QUANT_CHANNELS),
+        LHK_NAME(dot)(bits, LHK_QUANT_KEY_PLANES(bits), rows, codes, LHK_QUANT_KEY_STEPS, q->w[0] + LHK_QUANT_PLACE(b * 32),
                       2 * LHK_QUANT_MAX_DIM, LHK_QUANT_MAX_DIM, acc);
         LHK_UNROLL
         for (int u = 0; u < 2; u++) {
@@ -183,7 +209,8 @@ void LHK_NAME(score)(const lhk_instance *store, uint32_t head, const float *q, i
     LHK_NAME(queries) queries;
     for (int32_t r = 0, n; r < rows; r += n) {
         n = (int32_t)lhk_min(LHK_QUANT_ROWS, rows - r);
-        LHK_NAME(take_queries)(lhk_quant(store), &l, q + r * ldq, ldq, n, &queries);
+        if (l.bits == 8) LHK_NAME(take_queries)(8, lhk_quant(store), &l, q + r * ldq, ldq, n, &queries);
+        else LHK_NAME(take_queries)(4, lhk_quant(store), &l, q + r * ldq, ldq, n, &queries);
 #define LHK_QUANT_CALL(BITS, R) LHK_NAME(score_rows)(BITS, R, store, &l, head, &queries, keys, scores + r * lds, lds)
         switch (l.bits * 8 + (uint32_t)n) { LHK_QUANT_CASES(LHK_QUANT_CALL) }
 #undef LHK_QUANT_CALL
@@ -195,7 +222,7 @@ void LHK_NAME(score)(const lhk_instance *store, uint32_t head, const float *q, i
 /// A segment: up to 256 tokens whose values lie in one block, or were gathered into one.
 typedef struct LHK_NAME(segment) {
     int64_t from, to;  ///< steps of 4 tokens [from, to)
-    float p[LHK_QUANT_ROWS][LHK_QUANT_TOKENS];  ///< probabilities, 0 in [16 * (from / 4), 16 * ceil(to / 4)) where there is no token
+    float p[LHK_QUANT_ROWS][LHK_QUANT_TOKENS];  ///< probabilities, 0 where [from, to) rounded out to 32 tokens has no token
 } LHK_NAME(segment);
 
 /// out[r][32 channels] += sum of p * value over the segment, for one block of channels of which n exist.
@@ -205,7 +232,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(sum_block)(const int bits, const int rows, const
     float scales[LHK_QUANT_TOKENS], minima[LHK_QUANT_TOKENS], x[LHK_QUANT_TOKENS], factor[LHK_QUANT_ROWS];
     float offset[LHK_QUANT_ROWS];
     lhk_quant_ints acc[LHK_QUANT_ROWS][2];
-    int64_t low = s->from * 4 & ~(int64_t)15, high = lhk_round_up(s->to * 4, 16);
+    int64_t low = s->from * 4 & ~(int64_t)31, high = lhk_round_up(s->to * 4, 32);
     for (int64_t t = low; t < high; t += 16) {
         lhk_quant_floats half;
         LHK_NAME(halves)(parameters + t, &half);
@@ -217,8 +244,8 @@ LHK_ALWAYS_INLINE void LHK_NAME(sum_block)(const int bits, const int rows, const
     for (int r = 0; r < rows; r++) {
         int32_t sum;
         lhk_quant_floats sums = {0};
-        for (int64_t t = low; t < high; t++) x[t] = s->p[r][t] != 0 ? s->p[r][t] * scales[t] : 0;
-        factor[r] = LHK_NAME(weigh)(x + low, high - low, w[r] + LHK_QUANT_PLACE(low), LHK_QUANT_TOKENS, &sum);
+        uint32_t largest = LHK_NAME(spread)(s->p[r] + low, scales + low, x, high - low);
+        factor[r] = LHK_NAME(weigh)(x, high - low, largest, 2, w[r] + LHK_QUANT_PLACE(low), LHK_QUANT_TOKENS, &sum);
         acc[r][0] = acc[r][1] = (lhk_quant_ints){0} - LHK_QUANT_BIAS(bits) * sum;
         for (int64_t t = low; bits == 4 && t < high; t += 16) {
             lhk_quant_floats p, minimum;
@@ -229,7 +256,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(sum_block)(const int bits, const int rows, const
         offset[r] = 0;
         for (int i = 0; bits == 4 && i < 16; i++) offset[r] += sums[i];
     }
-    LHK_NAME(dot)(bits, rows, codes + s->from * 16 * bits, s->to - s->from, w[0] + LHK_QUANT_PLACE(s->from * 4),
+    LHK_NAME(dot)(bits, 2, rows, codes + s->from * 16 * bits, s->to - s->from, w[0] + LHK_QUANT_PLACE(s->from * 4),
                   2 * LHK_QUANT_TOKENS, LHK_QUANT_TOKENS, acc);
     LHK_UNROLL
     for (int r = 0; r < rows; r++) {
@@ -276,9 +303,11 @@ LHK_ALWAYS_INLINE void LHK_NAME(sum_rows)(const int bits, const int rows, const 
         int64_t n = lhk_min(keys->count - j, LHK_QUANT_TOKENS - skip);
         s.from = skip / 4;
         s.to = (skip + n + 3) / 4;
+        int64_t low = skip & ~(int64_t)31, high = lhk_round_up(skip + n, 32);
         for (int r = 0; r < rows; r++) {
-            memset(s.p[r], 0, sizeof s.p[r]);
+            memset(s.p[r] + low, 0, (size_t)(skip - low) * sizeof(float));
             memcpy(s.p[r] + skip, p + r * ldp + j, (size_t)n * sizeof(float));
+            memset(s.p[r] + skip + n, 0, (size_t)(high - skip - n) * sizeof(float));
         }
         for (int64_t b = 0; b < l->v_blocks; b++) {
             const uint16_t *parameters = list_parameters;

@@ -6,14 +6,16 @@
 
 #define LHK_NAME(x) lhk_quant_portable_##x
 #define LHK_QUANT_PLANES 0
+#define LHK_QUANT_PLAIN_WEIGHTS
 #define LHK_QUANT_BIAS(bits) ((bits) == 8 ? LHK_QUANT_ZERO : 0)
 
 LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_quant_floats *to) {
     for (int i = 0; i < 16; i++) (*to)[i] = lhk_f16_to_f32(from[i]);
 }
 
-LHK_ALWAYS_INLINE void LHK_NAME(dot)(const int bits, const int rows, const uint8_t *codes, int64_t steps, const uint8_t *w,
-                                     int64_t ldw, int64_t plane, lhk_quant_ints (*acc)[2]) {
+LHK_ALWAYS_INLINE void LHK_NAME(dot)(const int bits, const int planes, const int rows, const uint8_t *codes, int64_t steps,
+                                     const uint8_t *w, int64_t ldw, int64_t plane, lhk_quant_ints (*acc)[2]) {
+    (void)planes;
     (void)plane;
     for (int64_t s = 0; s < steps; s++, codes += 16 * bits, w += 8)
         for (int r = 0; r < rows; r++) {

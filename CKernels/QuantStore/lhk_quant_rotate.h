@@ -13,8 +13,10 @@ typedef float lhk_quant_floats __attribute__((vector_size(64)));  // 16 lanes, w
 typedef int32_t lhk_quant_ints __attribute__((vector_size(64), may_alias));
 
 #if defined(__clang__)
+#define LHK_UNROLL _Pragma("clang loop unroll(full)")
 #define LHK_QUANT_PERMUTE(x, ...) __builtin_shufflevector(x, x, __VA_ARGS__)
 #else
+#define LHK_UNROLL _Pragma("GCC unroll 16")
 #define LHK_QUANT_PERMUTE(x, ...) __builtin_shuffle(x, (lhk_quant_ints){__VA_ARGS__})
 #endif
 
