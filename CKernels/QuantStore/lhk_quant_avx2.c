@@ -3,11 +3,14 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#include "lhk_quant_store.h"
+#include "lhk_quant_vector.h"
 
 LHK_TARGET_BEGIN(LHK_FEATURES_AVX2)
-#include "lhk_quant_rotate.h"
 #define LHK_NAME(x) lhk_quant_avx2_##x
+#define LHK_HADAMARD(x) lhk_quant_avx2_hadamard_##x
+#define LHK_HADAMARD_LANES 8
+#include <lhk/hadamard_body.h>
+
 #define LHK_QUANT_PLANES 0
 #define LHK_QUANT_PLAIN_WEIGHTS
 #define LHK_QUANT_BIAS(bits) ((bits) == 8 ? LHK_QUANT_ZERO : 0)
@@ -49,5 +52,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(dot)(const int bits, const int planes, const int
 }
 
 #include "lhk_quant_body.h"
+#define LHK_QUANT_PLAIN_PAIRS
+#include "lhk_quant_unpack.h"
 LHK_TARGET_END
 #endif

@@ -5,7 +5,7 @@
 /// factor, so that sums of codes times weights are exact integers. Weights have 15 bits, and the rounding of all of them is
 /// far below that of the codes; queries that meet 4-bit codes take 8 bits where dot products are of bytes, for the same
 /// reason. The including file defines
-///   LHK_NAME(x)            a name per ISA
+///   LHK_NAME(x)            a name per ISA; LHK_HADAMARD(x), see lhk/hadamard_body.h, which it has included
 ///   LHK_QUANT_PLANES       1: weights lie as bytes in one plane, or two with w = 128 hi + lo, hi signed and lo < 128;
 ///                          0: as int16
 ///   LHK_QUANT_BIAS(bits)   what `dot` leaves in codes as an offset: 128 where it takes q8 codes as unsigned bytes
@@ -89,7 +89,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(take_queries)(const int bits, const lhk_quant_st
     int64_t padded = (int64_t)l->k_blocks * LHK_QUANT_CHANNELS;
     for (int32_t r = 0; r < rows; r++) {
         for (int64_t c = 0; c < padded; c++) x[c] = c < state->dim_k ? q[r * ldq + c] : 0;
-        if (state->rotate) lhk_quant_rotate(x, padded);
+        if (state->rotate) LHK_HADAMARD(rotate)(x, padded);
         for (int64_t b = 0; b < l->k_blocks; b++) {
             uint32_t largest = 0;
             for (int64_t c = b * 32; c < b * 32 + 32; c++) {
@@ -318,6 +318,8 @@ LHK_ALWAYS_INLINE void LHK_NAME(sum_rows)(const int bits, const int rows, const 
                     LHK_NAME(gather_value)(l, lhk_quant_value_parameters(l, block, b), lhk_quant_value_codes(l, block, b),
                                            keys->tokens[j + x] % LHK_QUANT_TOKENS, list_parameters, list_codes, x);
                 }
+                for (uint32_t i = 0; i < l->parameters; i++)
+                    memset(list_parameters + i * LHK_QUANT_TOKENS + n, 0, (size_t)(lhk_round_up(n, 32) - n) * 2);
             } else {
                 uint8_t *block = lhk_quant_block(store, l, keys->begin + j, head);
                 parameters = lhk_quant_value_parameters(l, block, b);

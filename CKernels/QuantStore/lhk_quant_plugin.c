@@ -11,10 +11,12 @@
                                   const lhk_keys *keys, float *scores, int64_t lds);                                     \
     void lhk_quant_##word##_accumulate(const lhk_instance *store, uint32_t head, const float *p, int64_t ldp,            \
                                        int32_t rows, const lhk_keys *keys, float *out, int64_t ldo);                     \
+    uint32_t lhk_quant_##word##_unpack(const lhk_instance *store, uint32_t head, const lhk_keys *keys,                   \
+                                       const lhk_panels *panels, uint8_t *block);                                        \
     static const lhk_store_ops word##_ops = {                                                                            \
         .struct_size = sizeof(lhk_store_ops), .append = lhk_quant_append, .length = lhk_quant_length,                    \
         .bytes = lhk_quant_bytes, .read_rows = lhk_quant_read_rows, .score = lhk_quant_##word##_score,                   \
-        .accumulate = lhk_quant_##word##_accumulate};
+        .accumulate = lhk_quant_##word##_accumulate, .unpack = lhk_quant_##word##_unpack};
 #include "lhk_quant_variants.inc"
 #undef LHK_QUANT_VARIANT
 

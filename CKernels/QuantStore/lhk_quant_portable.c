@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The tile operations in plain C, for any processor.
-#include "lhk_quant_store.h"
-
-#include "lhk_quant_rotate.h"
+#include "lhk_quant_vector.h"
 
 #define LHK_NAME(x) lhk_quant_portable_##x
+#define LHK_HADAMARD(x) lhk_quant_portable_hadamard_##x
+#define LHK_HADAMARD_LANES 4
+#include <lhk/hadamard_body.h>
+
 #define LHK_QUANT_PLANES 0
 #define LHK_QUANT_PLAIN_WEIGHTS
 #define LHK_QUANT_BIAS(bits) ((bits) == 8 ? LHK_QUANT_ZERO : 0)
@@ -32,3 +34,5 @@ LHK_ALWAYS_INLINE void LHK_NAME(dot)(const int bits, const int planes, const int
 }
 
 #include "lhk_quant_body.h"
+#define LHK_QUANT_PLAIN_PAIRS
+#include "lhk_quant_unpack.h"

@@ -2,7 +2,11 @@
 /// Append, decode and accounting of quantised stores.
 #include "lhk_quant_store.h"
 
-#include "lhk_quant_rotate.h"
+#include <lhk/hadamard.h>
+
+#define LHK_HADAMARD(x) lhk_quant_##x
+#define LHK_HADAMARD_LANES 4
+#include <lhk/hadamard_body.h>
 
 /// One append, cut into tasks of (block of tokens, head).
 typedef struct append_job {
@@ -139,7 +143,7 @@ lhk_status lhk_quant_read_rows(const lhk_instance *store, uint32_t head, int64_t
         uint8_t *block = lhk_quant_block(store, &l, begin + i, head);
         if (k) {
             get_key(&l, block, t, x);
-            if (state->rotate) lhk_quant_rotate_back(x, padded, 1);
+            if (state->rotate) lhk_quant_unrotate(x, padded);
             memcpy(k + i * state->dim_k, x, state->dim_k * sizeof *x);
         }
         if (v) get_value(&l, block, t, state->dim_v, v + i * state->dim_v);
