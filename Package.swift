@@ -51,6 +51,8 @@ var targets: [Target] = [
         swiftSettings: swiftSettings),
     // Runs the built `longhand` as a child process.
     .testTarget(name: "CommandLineTests", dependencies: ["Longhand", "LonghandModel"], swiftSettings: swiftSettings),
+    .testTarget(
+        name: "QuantStoreTests", dependencies: ["CLonghand", "LonghandCommon", "LonghandQuantStore"], swiftSettings: swiftSettings),
     .testTarget(name: "RopeTests", dependencies: ["CLonghand", "LonghandRope"], swiftSettings: swiftSettings),
     .testTarget(name: "WindowTests", dependencies: ["CLonghand", "LonghandWindow"], swiftSettings: swiftSettings),
     // Attention kernels for the fuzz harness of LonghandVerify: sound ones and one with faults.
@@ -70,8 +72,8 @@ var targets: [Target] = [
     .testTarget(
         name: "VerifyTests",
         dependencies: [
-            "CLonghand", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention", "LonghandRope", "LonghandVerify",
-            "LonghandWindow",
+            "CLonghand", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention", "LonghandQuantStore",
+            "LonghandRope", "LonghandVerify", "LonghandWindow",
         ],
         swiftSettings: swiftSettings),
     // Test doubles of all roles, linked into the tests of the core.

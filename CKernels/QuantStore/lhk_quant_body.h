@@ -36,24 +36,24 @@ LHK_ALWAYS_INLINE uint32_t LHK_NAME(spread)(const float *p, const float *scales,
 
 LHK_ALWAYS_INLINE int32_t LHK_NAME(round)(const float *x, int64_t n, float inverse, const int planes, uint8_t *w,
                                           int64_t plane) {
-    int32_t sum = 0;
+    uint32_t sum = 0;
     for (int64_t i = 0; i < n; i++) {
         float shifted = x[i] * inverse + 0x1.8p23f;  // the integer in the low bits, to nearest even
-        int32_t weight;
+        uint32_t weight;
         memcpy(&weight, &shifted, 4);
-        weight -= 0x4b400000;
+        weight -= 0x4b400000u;
         sum += weight;
 #if LHK_QUANT_PLANES
         w[i] = (uint8_t)(planes == 2 ? weight >> 7 : weight);
         if (planes == 2) w[plane + i] = (uint8_t)(weight & 127);
 #else
-        int16_t narrow = (int16_t)weight;
+        uint16_t narrow = (uint16_t)weight;
         memcpy(w + 2 * i, &narrow, 2);
         (void)planes;
         (void)plane;
 #endif
     }
-    return sum;
+    return (int32_t)sum;
 }
 #endif
 
@@ -64,14 +64,15 @@ LHK_ALWAYS_INLINE float LHK_NAME(weigh)(const float *x, int64_t n, uint32_t bits
     const float levels = planes == 2 ? 16383 : 127;
     float largest;
     memcpy(&largest, &bits, 4);
-    if (largest > 0x1p-113f && largest < INFINITY) {
-        *sum = LHK_NAME(round)(x, n, levels / largest, planes, w, plane);
-        return largest / levels;
-    }
-    *sum = 0;
-    memset(w, 0, (size_t)LHK_QUANT_PLACE(n));
-    if (LHK_QUANT_PLANES && planes == 2) memset(w + plane, 0, (size_t)n);
-    return largest <= 0x1p-113f ? 0 : NAN;
+    bool usable = largest > 0x1p-113f && largest < INFINITY;
+    *sum = LHK_NAME(round)(x, n, usable ? levels / largest : 0, planes, w, plane);
+    return usable ? largest / levels : largest <= 0x1p-113f ? 0 : NAN;
+}
+
+/// Where a sum begins, so that it comes out without the codes' offset. Weights of a row that is not finite mean nothing, and
+/// may overflow.
+LHK_ALWAYS_INLINE int32_t LHK_NAME(bias)(const int bits, int32_t sum) {
+    return (int32_t)(0u - (uint32_t)LHK_QUANT_BIAS(bits) * (uint32_t)sum);
 }
 
 // ---- scores ----
@@ -112,7 +113,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(tile)(const int bits, const int rows, const lhk_
         lhk_quant_ints acc[LHK_QUANT_ROWS][2];
         LHK_UNROLL
         for (int r = 0; r < rows; r++)
-            acc[r][0] = acc[r][1] = (lhk_quant_ints){0} - LHK_QUANT_BIAS(bits) * q->sums[r][b];
+            acc[r][0] = acc[r][1] = (lhk_quant_ints){0} + LHK_NAME(bias)(bits, q->sums[r][b]);
         LHK_NAME(dot)(bits, LHK_QUANT_KEY_PLANES(bits), rows, codes, LHK_QUANT_KEY_STEPS, q->w[0] + LHK_QUANT_PLACE(b * 32),
                       2 * LHK_QUANT_MAX_DIM, LHK_QUANT_MAX_DIM, acc);
         LHK_UNROLL
@@ -246,7 +247,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(sum_block)(const int bits, const int rows, const
         lhk_quant_floats sums = {0};
         uint32_t largest = LHK_NAME(spread)(s->p[r] + low, scales + low, x, high - low);
         factor[r] = LHK_NAME(weigh)(x, high - low, largest, 2, w[r] + LHK_QUANT_PLACE(low), LHK_QUANT_TOKENS, &sum);
-        acc[r][0] = acc[r][1] = (lhk_quant_ints){0} - LHK_QUANT_BIAS(bits) * sum;
+        acc[r][0] = acc[r][1] = (lhk_quant_ints){0} + LHK_NAME(bias)(bits, sum);
         for (int64_t t = low; bits == 4 && t < high; t += 16) {
             lhk_quant_floats p, minimum;
             memcpy(&p, s->p[r] + t, sizeof p);
