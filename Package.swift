@@ -3,7 +3,7 @@ import PackageDescription
 
 /// The kernel families. Each has a folder `CKernels/<Name>` and an entry file `CKernels/Plugins/<Name>/entry.c`, and is
 /// built as a plugin `libLonghand<Name>Plugin.so` that the `longhand` command discovers at run time.
-let families = ["DenseStore", "FlashAttention", "Rope", "Window"]
+let families = ["DenseStore", "FlashAttention", "QuantStore", "Rope", "Window"]
 
 /// One set of flags for all of our C: warnings are errors, symbols are private unless a header exports them, and
 /// contraction is left to the kernels, which ask for FMA by name.
@@ -58,6 +58,8 @@ var targets: [Target] = [
         swiftSettings: swiftSettings),
     // Runs the built `longhand` as a child process.
     .testTarget(name: "CommandLineTests", dependencies: ["Longhand", "LonghandModel"], swiftSettings: swiftSettings),
+    .testTarget(
+        name: "QuantStoreTests", dependencies: ["CLonghand", "LonghandCommon", "LonghandQuantStore"], swiftSettings: swiftSettings),
     .testTarget(name: "RopeTests", dependencies: ["CLonghand", "LonghandRope"], swiftSettings: swiftSettings),
     .testTarget(name: "WindowTests", dependencies: ["CLonghand", "LonghandWindow"], swiftSettings: swiftSettings),
     // Attention kernels for the fuzz harness of LonghandVerify: sound ones and one with faults.
@@ -77,8 +79,8 @@ var targets: [Target] = [
     .testTarget(
         name: "VerifyTests",
         dependencies: [
-            "CLonghand", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention", "LonghandRope", "LonghandVerify",
-            "LonghandWindow",
+            "CLonghand", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention", "LonghandQuantStore",
+            "LonghandRope", "LonghandVerify", "LonghandWindow",
         ],
         swiftSettings: swiftSettings),
     // Test doubles of all roles, linked into the tests of the core.

@@ -81,6 +81,18 @@ static void gather_panels(lhk_flash_walk *walk, lhk_flash_piece *piece, int64_t 
     piece->may_hold_nonfinite = p->values_nonfinite != 0;
 }
 
+/// Unpacks `count` keys of the store, from `begin` on or as listed in `index`, as columns [0, count).
+static void unpack_piece(lhk_flash_walk *walk, lhk_flash_piece *piece, int64_t begin, int64_t count) {
+    const lhk_flash_source *source = &walk->plan->source;
+    lhk_keys keys = {begin, count, piece->index};
+    uint8_t *block = walk->scratch->blocks;
+    piece->may_hold_nonfinite =
+        lhk_store_get_unpack(source->store.ops)(source->store.instance, (uint32_t)lhk_flash_kv_head(walk->plan, walk->task),
+                                                &keys, &source->panels, block) != 0;
+    piece->keys = block;
+    piece->values = block + source->panels.value_offset;
+}
+
 /// Visits keys [begin, end) piece by piece. Pieces end at multiples of 256 keys and at the store's own blocks.
 static void visit_keys(lhk_flash_walk *walk, int64_t begin, int64_t end) {
     const lhk_flash_plan *plan = walk->plan;
@@ -101,6 +113,11 @@ static void visit_keys(lhk_flash_walk *walk, int64_t begin, int64_t end) {
             piece.begin = 0;
             piece.end = (int32_t)(stop - begin);
             pack_piece(walk, &piece, begin, stop - begin);
+        } else if (plan->source.kind == LHK_FLASH_UNPACKED) {
+            piece.base = begin / LHK_PANEL_TOKENS * LHK_PANEL_TOKENS;
+            piece.begin = (int32_t)(begin - piece.base);
+            piece.end = (int32_t)(stop - piece.base);
+            unpack_piece(walk, &piece, piece.base, piece.end);
         }
         walk->visit(walk->context, &piece);
         begin = stop;
@@ -129,6 +146,7 @@ static void visit_tokens(lhk_flash_walk *walk, const lhk_selection *s, int64_t f
         lhk_flash_piece piece = {.end = (int32_t)count, .index = index, .log_weights = s->log_weights ? weights : NULL};
         if (walk->plan->source.kind == LHK_FLASH_PANELS) gather_panels(walk, &piece, count);
         if (walk->plan->source.kind == LHK_FLASH_ROWS) pack_piece(walk, &piece, 0, count);
+        if (walk->plan->source.kind == LHK_FLASH_UNPACKED) unpack_piece(walk, &piece, 0, count);
         walk->visit(walk->context, &piece);
     }
 }

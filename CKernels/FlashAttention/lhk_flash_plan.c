@@ -66,7 +66,8 @@ static void carve_worker(const lhk_flash_plan *plan, lhk_carver *c, lhk_flash_sc
 static void set_shape(lhk_flash_plan *plan) {
     const lhk_panels *p = &plan->source.panels;
     plan->tile_rows = (int64_t)plan->kernel->strip_rows * LHK_FLASH_STRIPS;
-    plan->ldq = plan->kernel->query_dtype == LHK_DTYPE_BF16 ? p->padded_dim_k / 2 : p->padded_dim_k;
+    bool halves = plan->kernel->query_dtype == LHK_DTYPE_BF16 && plan->source.kind != LHK_FLASH_TILES;
+    plan->ldq = halves ? p->padded_dim_k / 2 : p->padded_dim_k;
     plan->lds = plan->direct ? LHK_FLASH_DIRECT_KEYS + LHK_FLASH_DIRECT_PIECES * 32 : LHK_BLOCK_TOKENS + 16;
 }
 
@@ -97,7 +98,8 @@ bool lhk_flash_plan_make(lhk_flash_plan *plan, uint32_t workers, uint8_t *base, 
     const lhk_flash_call *call = plan->call;
     set_shape(plan);
     read_selection(plan);
-    bool needs_scratch = plan->source.kind == LHK_FLASH_ROWS || call->args.selection;
+    uint32_t kind = plan->source.kind;
+    bool needs_scratch = kind == LHK_FLASH_ROWS || kind == LHK_FLASH_UNPACKED || (kind == LHK_FLASH_PANELS && call->args.selection);
     plan->scratch_blocks = !needs_scratch ? 0 : plan->direct ? LHK_FLASH_DIRECT_PIECES : 1;
     int64_t tiles = 0, most_rows = 0;
     for (int64_t b = 0; b < call->sequences; b++) {
@@ -235,7 +237,8 @@ void lhk_flash_run(lhk_flash_plan *plan, const lhk_host *host, lhk_attention_sta
         attended += counts[0];
         visible += counts[1];
     }
-    const char *path = plan->source.kind == LHK_FLASH_TILES ? "tiles" : plan->direct ? "direct"
+    const char *path = plan->source.kind == LHK_FLASH_TILES ? "tiles" : plan->source.kind == LHK_FLASH_UNPACKED ? "unpacked"
+                       : plan->direct                       ? "direct"
                        : plan->any_split                    ? "split"
                                                             : "blockwise";
     lhk_flash_count(stats, attended, visible, path);

@@ -15,12 +15,14 @@
 #define LHK_FLASH_STREAM_STRIPS 4  ///< the first strip of a task of so few streams its panels from memory
 #define LHK_FLASH_TARGET_TASKS 64  ///< keys are split until there are about this many tasks ...
 #define LHK_FLASH_SPLIT_KEYS 512   ///< ... but a split keeps this many keys
+#define LHK_FLASH_UNPACK_ROWS 24   ///< query rows of a KV head from which on blocks are unpacked rather than scored by tiles
 #define LHK_FLASH_DIRECT_PIECES 24  ///< pieces of LHK_FLASH_DIRECT_KEYS keys: blocks, cut at sinks and windows
 
 /// Where keys and values come from.
 #define LHK_FLASH_PANELS 0u  ///< panels used in place: a dense store's, or row-major tensors packed whole beforehand
 #define LHK_FLASH_ROWS 1u    ///< row-major tensors, packed block by block into scratch
 #define LHK_FLASH_TILES 2u   ///< a store that scores and sums its own tiles
+#define LHK_FLASH_UNPACKED 3u  ///< the same with enough query rows that unpacking a block into scratch pays
 typedef struct lhk_flash_source {
     uint32_t kind;
     lhk_panels panels;  ///< of the store, or of the scratch blocks

@@ -5,32 +5,6 @@
 /// Elements of one task: large enough to pay for waking a worker. Depends on the shape only.
 #define LHK_ROPE_TASK_ELEMENTS 16384
 
-/// An output may lie anywhere as long as no two of its rows share an element.
-static lhk_status lhk_rope_check_output(const lhk_tensor *x, const lhk_tensor *out, lhk_error *error) {
-    if (out->dtype != LHK_DTYPE_F32)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 4, "rope out: element type is %s, not f32",
-                        lhk_dtype_name(out->dtype));
-    lhk_status status = lhk_check_rows(out, x->shape[1], x->shape[2], "rope out", 4, error);
-    if (status) return status;
-    if (out->shape[0] != x->shape[0])
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 4, "rope out: %lld tokens, but x has %lld", (long long)out->shape[0],
-                        (long long)x->shape[0]);
-    int inner = out->stride[0] < out->stride[1] ? 0 : 1;
-    int64_t reach = x->shape[2];
-    for (int step = 0; step < 2; step++) {
-        int axis = step ? 1 - inner : inner;
-        if (out->shape[axis] <= 1) continue;
-        if (out->stride[axis] < reach)
-            return lhk_fail(error, LHK_ERROR_ARGUMENT, 4, "rope out: rows overlap each other");
-        reach += out->stride[axis] * (out->shape[axis] - 1);
-    }
-    bool same = x->dtype == out->dtype && (x->shape[0] == 1 || x->stride[0] == out->stride[0]) &&
-                (x->shape[1] == 1 || x->stride[1] == out->stride[1]);
-    if (x->data == out->data && !same)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 4, "rope out: begins where x does, but is another view");
-    return LHK_OK;
-}
-
 lhk_status lhk_rope_check(const lhk_rope_table *table, const lhk_tensor *x, int64_t first, const lhk_tensor *out,
                           lhk_error *error) {
     if (table->dims < 2 || table->dims % 2 || table->dims > LHK_ROPE_MAX_DIMS || table->interleaved > 1)
@@ -45,7 +19,7 @@ lhk_status lhk_rope_check(const lhk_rope_table *table, const lhk_tensor *x, int6
         return lhk_fail(error, LHK_ERROR_ARGUMENT, 3, "rope: %lld positions from %lld on leave the range +-2^40",
                         (long long)x->shape[0], (long long)first);
     if (!out || x->shape[0] == 0 || x->shape[1] == 0) return LHK_OK;
-    return lhk_rope_check_output(x, out, error);
+    return lhk_check_output(x, out, "rope out", 4, error);
 }
 
 typedef struct lhk_rope_call {

@@ -28,22 +28,25 @@ static void score_row(const fuzz_case *c, const fuzz_sequence *s, int64_t row, i
     for (int64_t e = 0; e < count; e++) {
         if (w->entries[e].key < 0) {
             w->score[e] = w->entries[e].weight;
-            w->magnitude[e] = w->spread[e] = 0;
+            w->magnitude[e] = w->spread[e] = w->coarse[e] = 0;
             continue;
         }
         const float *k = c->k + ((s->first_key + w->entries[e].key) * p->kv_heads + head / (heads / p->kv_heads)) * dim;
-        double dot = 0, magnitude = 0, squares = 0;
+        double dot = 0, magnitude = 0, squares = 0, largest = 0, size = 0;
         for (int64_t x = 0; x < dim; x++) {
             double product = (double)q[x] * (double)k[x];
             dot += product;
             magnitude += fabs(product);
             squares += product * product;
+            largest = fmax(largest, fabs((double)q[x]));
+            size += fabs((double)k[x]);
         }
         double distance = fabs((double)(row + s->offset - w->entries[e].key)), raw = dot * scale;
         double capped = cap > 0 ? cap * tanh(raw / cap) : raw, value = capped - slope * distance + w->entries[e].weight;
         w->score[e] = value;
         w->spread[e] = 2.5 * scale * sqrt(squares) + fabs(raw);
         w->magnitude[e] = scale * magnitude;
+        w->coarse[e] = scale * largest / 253.9 * size;
         // The parts of E_j other than A_j and max|s|, in its units: kept with A_j by dividing through its factor.
         double rest = 2 * fabs(capped) + 2 * fabs(slope) * distance + fabs((double)w->entries[e].weight) + 4 * cap;
         w->magnitude[e] += rest / (2 + sqrt((double)dim) / 2);
@@ -72,7 +75,7 @@ static double score_error(const fuzz_case *c, const row_sums *r, const fuzz_boun
     double error = 0x1p-23 * ((2 + sqrt((double)c->problem.dim_k) / 2) * w->magnitude[e] + r->largest);
     if (arithmetic == FUZZ_ARITHMETIC_BF16 && c->problem.query_dtype != LHK_DTYPE_BF16)
         error += 0x1p-8 * fmin(w->magnitude[e], w->spread[e]);
-    return error;
+    return arithmetic == FUZZ_ARITHMETIC_CODES ? error + w->coarse[e] : error;
 }
 
 static const float *value_of(const fuzz_case *c, const fuzz_sequence *s, int64_t head, const fuzz_entry *entry) {
@@ -81,10 +84,12 @@ static const float *value_of(const fuzz_case *c, const fuzz_sequence *s, int64_t
     return c->v + ((s->first_key + entry->key) * p->kv_heads + head / (p->query_heads / p->kv_heads)) * p->dim_v;
 }
 
-/// Adds an entry of probability p and bound D to the sums per channel. A vanishing weight on a value that is not finite
-/// makes the channel free (NaN).
-static void add_entry(const float *v, int64_t dim, double p, double bound, float *tolerance) {
-    float w = (float)(p * bound + 2 * FLT_MIN);
+/// Adds an entry of probability p and bound D to the sums per channel, and `coarse` times its largest value to all of them. A
+/// vanishing weight on a value that is not finite makes the channel free (NaN).
+static void add_entry(const float *v, int64_t dim, double p, double bound, double coarse, float *tolerance) {
+    float w = (float)(p * bound + 2 * FLT_MIN), largest = 0;
+    for (int64_t x = 0; x < dim && coarse > 0; x++) largest = fmaxf(largest, fabsf(v[x]));
+    for (int64_t x = 0; x < dim && coarse > 0; x++) tolerance[x] += (float)(p * coarse) * largest;
     for (int64_t x = 0; x < dim; x++) {
         float size = fabsf(v[x]);
         if (size <= FLT_MAX) tolerance[x] += w * size;
@@ -96,8 +101,9 @@ static void bound_row(fuzz_case *c, const fuzz_sequence *s, int64_t row, int64_t
                       int64_t count, int arithmetic, const row_sums *r) {
     int64_t dim = c->problem.dim_v, index = (s->first_row + row) * c->problem.query_heads + head;
     float *tolerance = c->tolerance[arithmetic] + index * dim, *lse_tolerance = c->lse_tolerance[arithmetic] + index;
-    double base = 2e-6 * (1 + sqrt((double)count) / 64) + (arithmetic == FUZZ_ARITHMETIC_BF16 ? 0x1p-8 : 0);
-    double floor = (double)(count + 1) * (arithmetic == FUZZ_ARITHMETIC_BF16 ? (double)FLT_MIN : 0x1p-147);
+    bool rounded = arithmetic != FUZZ_ARITHMETIC_F32;  // probabilities are, to 8 bits
+    double base = 2e-6 * (1 + sqrt((double)count) / 64) + (rounded ? 0x1p-8 : 0);
+    double floor = (double)(count + 1) * (rounded ? (double)FLT_MIN : 0x1p-147);
     if (r->overflows && !r->undefined) {
         for (int64_t x = 0; x < dim; x++) tolerance[x] = NAN;
         *lse_tolerance = NAN;
@@ -109,7 +115,8 @@ static void bound_row(fuzz_case *c, const fuzz_sequence *s, int64_t row, int64_t
         double p = exp(w->score[e] - r->maximum) / r->total, error = score_error(c, r, w, e, arithmetic);
         double bound = (error < 50 ? expm1(error) : 1e20) + base;
         if (w->score[e] == -INFINITY) error = bound = 0;
-        add_entry(value_of(c, s, head, &w->entries[e]), dim, p, bound, tolerance);
+        add_entry(value_of(c, s, head, &w->entries[e]), dim, p, bound,
+                  arithmetic == FUZZ_ARITHMETIC_CODES ? 0x1p-7 : 0, tolerance);
         sum += p * bound;
         worst = fmax(worst, error);
     }
@@ -148,8 +155,8 @@ void fuzz_bound_row(fuzz_case *c, const fuzz_sequence *s, int64_t row, int64_t h
     score_row(c, s, row, head, w, count);
     row_sums r = sum_row(c, head, w, count);
     if (!c->subject->reference) apply_formula(c, s, row, head, w, count, &r);
-    bound_row(c, s, row, head, w, count, FUZZ_ARITHMETIC_F32, &r);
-    if (c->tolerance[FUZZ_ARITHMETIC_BF16]) bound_row(c, s, row, head, w, count, FUZZ_ARITHMETIC_BF16, &r);
+    for (int i = 0; i < FUZZ_ARITHMETICS; i++)
+        if (c->tolerance[i]) bound_row(c, s, row, head, w, count, i, &r);
 }
 
 double fuzz_storage_error(lhk_dtype dtype, double value) {

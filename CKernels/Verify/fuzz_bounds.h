@@ -11,6 +11,9 @@
 /// to 8 bits, independently per channel (first term) or, where its channels are equal, alike (second).
 ///     B = 2e-6 (1 + sqrt(keys)/64)  for f32: exp2, sums over keys, rescaling, division;
 ///     B = that + 2^-8               for bf16 units: probabilities are rounded to 8 bits.
+/// Stores that meet their codes with integers ("codes"; bf16 units may join them) round queries to 8 bits of the largest in
+/// the row, and probabilities times scales to 15 bits of the largest among at most 256 keys:
+///     E_j of bf16 without the term of q, plus scale max|q| / 254 sum_c |k_c|;   D_j |v_j| takes 2^-7 max|v_j| more.
 /// When sum_j p_j D_j > 1/2 the expansion is void, and the output is only known to lie among the values:
 /// |error| <= 2 max_j |v_jc|. Results that underflow may miss FLT_MIN per key (bf16 units flush them).
 #ifndef FUZZ_BOUNDS_H
@@ -22,6 +25,7 @@
 typedef struct fuzz_bounds_row {
     fuzz_entry *entries;
     double *score, *magnitude, *spread;  ///< s_j, A_j, R_j
+    double *coarse;  ///< what 8-bit queries add to E_j
 } fuzz_bounds_row;
 
 /// Fills the tolerances of one row of one head from `count` entries, and, when the subject has no reference, the expected

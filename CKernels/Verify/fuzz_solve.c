@@ -8,7 +8,10 @@ static bool allocate(fuzz_case *c) {
     size_t rows = (size_t)(c->args.q.shape[0] * c->problem.query_heads), elements = rows * (size_t)c->problem.dim_v;
     c->expected = fuzz_alloc(c, elements, sizeof(double));
     c->expected_lse = fuzz_alloc(c, rows, sizeof(double));
-    for (int i = 0; i < (c->problem.kv_dtype == LHK_DTYPE_BF16 ? FUZZ_ARITHMETICS : 1); i++) {
+    bool codes = c->subject->arithmetic == LHK_FUZZ_ARITHMETIC_CODES;
+    for (int i = 0; i < FUZZ_ARITHMETICS; i++) {
+        if (codes != (i == FUZZ_ARITHMETIC_CODES)) continue;
+        if (i == FUZZ_ARITHMETIC_BF16 && c->problem.kv_dtype != LHK_DTYPE_BF16) continue;
         c->tolerance[i] = fuzz_alloc(c, elements, sizeof(float));
         c->lse_tolerance[i] = fuzz_alloc(c, rows, sizeof(float));
     }
@@ -53,7 +56,8 @@ bool fuzz_case_solve(fuzz_case *c, lhk_error *error) {
         longest = lhk_max(longest, fuzz_get_sequence(&c->args, b).keys);
     size_t room = (size_t)longest + 64;
     fuzz_bounds_row work = {fuzz_alloc(c, room, sizeof(fuzz_entry)), fuzz_alloc(c, room, sizeof(double)),
-                            fuzz_alloc(c, room, sizeof(double)), fuzz_alloc(c, room, sizeof(double))};
+                            fuzz_alloc(c, room, sizeof(double)), fuzz_alloc(c, room, sizeof(double)),
+                            fuzz_alloc(c, room, sizeof(double))};
     if (c->out_of_memory) return lhk_fail(error, LHK_ERROR_MEMORY, -1, "no memory for the bounds") == LHK_OK;
     for (int64_t b = 0; b < fuzz_sequences(&c->args); b++) {
         fuzz_sequence s = fuzz_get_sequence(&c->args, b);

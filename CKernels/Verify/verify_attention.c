@@ -53,6 +53,7 @@ static void name_subject(attention_subject *s, const lhk_verify_target *target, 
 static lhk_fuzz_subject make_subject(attention_subject *s, const lhk_verify_target *target, const fuzz_problem *p) {
     const lhk_reference *reference = target->method->reference;
     bool bf16 = s->variant->isa_required & (LHK_ISA_AVX512BF16 | LHK_ISA_NEON_BF16);
+    bool codes = !s->store->dtype && s->store->panels == LHK_DTYPE_NONE;
     s->shape = verify_problem(p->query_heads, p->kv_heads, p->dim_k, p->dim_v, 0, 0);
     s->shape.query_dtype = p->query_dtype;
     s->shape.kv_dtype = s->store->panels;
@@ -62,7 +63,10 @@ static lhk_fuzz_subject make_subject(attention_subject *s, const lhk_verify_targ
     return (lhk_fuzz_subject){.name = s->name, .context = s, .attend = verify_attention_attend,
                               .workspace = verify_attention_workspace, .held = s->store->dtype ? NULL : verify_attention_held,
                               .reference = reference ? reference->formula : NULL, .problem = &s->shape, .modes = 1,
-                              .arithmetic = bf16 ? LHK_FUZZ_ARITHMETIC_BF16 : LHK_FUZZ_ARITHMETIC_F32, .partial = true,
+                              .arithmetic = codes  ? LHK_FUZZ_ARITHMETIC_CODES
+                                            : bf16 ? LHK_FUZZ_ARITHMETIC_BF16
+                                                   : LHK_FUZZ_ARITHMETIC_F32,
+                              .partial = true,
                               .loose_workspace = true, .unbounded = target->variant->exactness != LHK_EXACT};
 }
 

@@ -215,6 +215,7 @@ void verify_store_case(verify_check *check) {
     check_range(&s, &store);
     store_check_bytes(&s, &store);
     if (s.ops->panels) store_check_panels(&s, &store, &content);
+    if (lhk_store_get_unpack(s.ops)) store_check_unpack(&s, &store, &content);
     store_check_score(&s, &store, &content);
     store_check_accumulate(&s, &store, &content);
     check_capacity(&s, &store, &content);

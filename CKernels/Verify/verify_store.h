@@ -47,6 +47,7 @@ void store_check_rounding(store_case *s, const store_content *content);
 void store_check_approximation(store_case *s, const store_content *content);
 void store_check_bytes(store_case *s, const verify_instance *store);
 void store_check_panels(store_case *s, const verify_instance *store, const store_content *content);
+void store_check_unpack(store_case *s, const verify_instance *store, const store_content *content);
 void store_check_score(store_case *s, const verify_instance *store, const store_content *content);
 void store_check_accumulate(store_case *s, const verify_instance *store, const store_content *content);
 void store_check_truncate(store_case *s, verify_instance *store, const store_content *content);

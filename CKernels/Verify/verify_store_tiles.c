@@ -142,6 +142,36 @@ static lhk_keys draw_keys(store_case *s, int64_t held) {
 
 static int64_t key_at(const lhk_keys *keys, int64_t j) { return keys->tokens ? keys->tokens[j] : keys->begin + j; }
 
+/// What is unpacked equals what is read, rounded once, with zeros where lhk_panels demands them.
+void store_check_unpack(store_case *s, const verify_instance *store, const store_content *content) {
+    s->check->step = "unpack";
+    uint32_t used = s->check->buffers;
+    int64_t dim_k = s->problem.head_dim_k, dim_v = s->problem.head_dim_v;
+    lhk_keys keys = draw_keys(s, s->count);
+    keys.count = lhk_min(keys.count, LHK_BLOCK_TOKENS);
+    int64_t head = fuzz_below(&s->check->rng, s->problem.kv_heads);
+    lhk_panels p = {.struct_size = sizeof p};
+    lhk_panel_layout(&p, fuzz_chance(&s->check->rng, 50) ? LHK_DTYPE_BF16 : LHK_DTYPE_F32, (uint32_t)dim_k, (uint32_t)dim_v,
+                     LHK_BLOCK_TOKENS);
+    uint8_t *block = verify_buffer(s->check, lhk_panel_block_bytes(&p), LHK_ALIGNMENT)->data;
+    s->check->outcome->calls++;
+    uint32_t nonfinite = lhk_store_get_unpack(s->ops)(store->state, (uint32_t)head, &keys, &p, block);
+    for (int64_t t = 0; t < lhk_round_up(keys.count, p.group); t++) {
+        bool held = t < keys.count;
+        int64_t row = head * s->count + (held ? key_at(&keys, t) : 0);
+        for (int64_t c = 0; c < p.padded_dim_k && held; c++)
+            check_element(s, &p, block, lhk_panel_key_index(&p, t, c),
+                          c < dim_k ? verify_round(p.dtype, content->k[row * dim_k + c]) : 0, "key", t, c);
+        for (int64_t c = 0; c < p.padded_dim_v; c++) {
+            float value = held && c < dim_v ? content->v[row * dim_v + c] : 0;
+            if (!isfinite(value) && !nonfinite) verify_fail(s->check, "holds a value of %g, but does not say so", (double)value);
+            check_element(s, &p, block + p.value_offset, lhk_panel_value_index(&p, t, c), verify_round(p.dtype, value), "value",
+                          t, c);
+        }
+    }
+    s->check->buffers = used;
+}
+
 /// Floats [rows][count] with a row stride, before an inaccessible page.
 static float *matrix(store_case *s, int64_t rows, int64_t count, int64_t stride) {
     uint64_t floats = rows ? (uint64_t)((rows - 1) * stride + count) : 0;

@@ -4,6 +4,7 @@ import Foundation
 import LonghandCommon
 import LonghandDenseStore
 import LonghandFlashAttention
+import LonghandQuantStore
 import LonghandRope
 import LonghandVerify
 import LonghandWindow
@@ -143,7 +144,10 @@ struct Target: Sendable, CustomStringConvertible, CustomTestStringConvertible {
         var host = lhk_host()
         try check(lhk_registry_create(&registry, nil))
         defer { lhk_registry_destroy(registry) }
-        for plugin in [lhk_dense_store_plugin(), lhk_flash_attention_plugin(), lhk_rope_plugin(), lhk_window_plugin()] {
+        for plugin in [
+            lhk_dense_store_plugin(), lhk_flash_attention_plugin(), lhk_quant_store_plugin(), lhk_rope_plugin(),
+            lhk_window_plugin(),
+        ] {
             try check(lhk_registry_register(registry!, plugin!, "built-in", nil))
         }
         try check(lhk_host_openmp(3, &host, nil))

@@ -6,6 +6,7 @@
 
 #include <longhand/abi.h>
 #include <longhand/cache.h>
+#include <longhand/hadamard.h>
 #include <longhand/host.h>
 #include <longhand/plugin.h>
 #include <longhand/problem.h>

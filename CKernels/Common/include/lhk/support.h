@@ -28,8 +28,9 @@
 #define LHK_FEATURES_AVX512 "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq"
 #define LHK_FEATURES_AVX512VNNI "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"
 #define LHK_FEATURES_AVX512BF16 "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16"
-#define LHK_FEATURES_NEON_BF16 "arch=armv8.2-a+bf16"  // plain NEON is the baseline of AArch64
-#define LHK_FEATURES_NEON_DOTPROD "arch=armv8.2-a+dotprod"
+#define LHK_FEATURES_NEON_DOTPROD "arch=armv8.2-a+dotprod"  // plain NEON is the baseline of AArch64
+#define LHK_FEATURES_NEON_BF16 "arch=armv8.2-a+bf16"
+#define LHK_FEATURES_NEON_DOTPROD_BF16 "arch=armv8.2-a+dotprod+bf16"
 #define LHK_ALWAYS_INLINE static inline __attribute__((always_inline))
 
 /// Fills `error` (if any) and returns `status`.
@@ -195,6 +196,34 @@ static inline lhk_status lhk_check_rows(const lhk_tensor *t, int64_t heads, int6
     if (__builtin_mul_overflow(t->stride[0], t->shape[0], &a) || __builtin_mul_overflow(t->stride[1], heads, &b) ||
         __builtin_add_overflow(a, b, &sum) || __builtin_add_overflow(sum, dim, &sum) || sum > INT64_MAX / 4)
         return lhk_fail(error, LHK_ERROR_OVERFLOW, argument, "%s: shape times stride overflows", name);
+    return LHK_OK;
+}
+
+/// Checks an output F32 [rows][heads][dim] of the shape of `x`, whose rows must not overlap each other: it is the view of
+/// an F32 x, or begins elsewhere.
+static inline lhk_status lhk_check_output(const lhk_tensor *x, const lhk_tensor *out, const char *name, int32_t argument,
+                                          lhk_error *error) {
+    if (out->dtype != LHK_DTYPE_F32)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, argument, "%s: element type is %s, not f32", name,
+                        lhk_dtype_name(out->dtype));
+    lhk_status status = lhk_check_rows(out, x->shape[1], x->shape[2], name, argument, error);
+    if (status) return status;
+    if (out->shape[0] != x->shape[0])
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, argument, "%s: %lld tokens, but x has %lld", name,
+                        (long long)out->shape[0], (long long)x->shape[0]);
+    int inner = out->stride[0] < out->stride[1] ? 0 : 1;
+    int64_t reach = x->shape[2];
+    for (int step = 0; step < 2; step++) {
+        int axis = step ? 1 - inner : inner;
+        if (out->shape[axis] <= 1) continue;
+        if (out->stride[axis] < reach)
+            return lhk_fail(error, LHK_ERROR_ARGUMENT, argument, "%s: rows overlap each other", name);
+        reach += out->stride[axis] * (out->shape[axis] - 1);
+    }
+    bool same = x->dtype == out->dtype && (x->shape[0] == 1 || x->stride[0] == out->stride[0]) &&
+                (x->shape[1] == 1 || x->stride[1] == out->stride[1]);
+    if (x->data == out->data && !same)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, argument, "%s: begins where x does, but is another view", name);
     return LHK_OK;
 }
 
