@@ -74,13 +74,15 @@ def label_ends(axes, lines):
     to_axes = axes.transAxes.inverted()
     heights = [to_axes.transform(axes.transData.transform((x, y)))[1] for x, y, _, _ in lines]
     for (x, y, text, color), height in zip(lines, spread(heights, .052)):
-        axes.annotate(text, (x, y), (1.02, height), xycoords="data", textcoords="axes fraction", color=color, va="center",
-                      fontsize=8.5, arrowprops={"arrowstyle": "-", "color": color, "lw": .5, "alpha": .6})
+        axes.annotate(text, (x, y), (1.06, height), xycoords="data", textcoords="axes fraction", color=color, va="center",
+                      fontsize=8.5, arrowprops={"arrowstyle": "-", "color": color, "lw": .5, "alpha": .6, "relpos": (0, .5),
+                                                "shrinkA": 1, "shrinkB": 3})
 
 
 def against_length(rows, phase, results):
-    """One panel per model and thread count; the fastest method of each peer and width."""
-    panels = list(table.grouped(rows, "model", "dim", "threads"))
+    """One panel per model, all threads; the fastest method of each peer and width."""
+    most = max(row["threads"] for row in rows)
+    panels = list(table.grouped([row for row in rows if row["threads"] == most], "model", "dim", "threads"))
     panels = [panel for panel in panels if len({row["keys"] for row in panel[1]}) > 1] or panels
     columns = min(2, len(panels))
     lines = -(-len(panels) // columns)
@@ -91,7 +93,7 @@ def against_length(rows, phase, results):
         panel(axes, phase, part)
         axes.set_title(f"{model}, d {dim}, {threads} thread{'s' if threads > 1 else ''}", loc="left")
     title = "Causal prefill" if phase == "prefill" else "Decode of one query"
-    figure.suptitle(f"{title}: the fastest method of each library", x=.01, ha="left", fontsize=13, fontweight="bold")
+    figure.suptitle(f"{title}: the fastest method of each library (% of its roof at the right end)", x=.01, ha="left", fontsize=13, fontweight="bold")
     figure.tight_layout(w_pad=3, h_pad=2)
     footer(figure, results)
     return figure
@@ -131,7 +133,6 @@ def roofline(rows, results):
     axes.text(low * 1.1, low * 1.1 * roofs["read"], f"DRAM {roofs['read']:.0f} GB/s", rotation=40, rotation_mode="anchor",
               va="bottom", fontsize=8.5, color="#444")
     for (peer, phase, width, *_), row in fastest(rows, "peer", "phase", "width", "model", "dim", "keys", "batch").items():
-        element = row["bits"] / 8
         # What must be read once: keys and values; for prefill also queries, and outputs are written.
         moved = row["gigabytes_per_second"] * row["median_ms"] * 1e6
         if phase == "prefill":
@@ -152,7 +153,7 @@ def roofline(rows, results):
 def legend(axes):
     handles = [plt.Line2D([], [], color=color, marker="o", ls="", label=NAMES[peer]) for peer, color in COLORS.items()]
     handles += [plt.Line2D([], [], color="#555", marker=marker, ls="", label=width) for width, (_, marker) in STYLES.items()]
-    axes.legend(handles=handles, loc="upper left", frameon=False, fontsize=9, ncols=2)
+    axes.legend(handles=handles, loc="lower right", frameon=False, fontsize=9, ncols=2)
 
 
 def models(model, rows, results):

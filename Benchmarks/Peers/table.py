@@ -50,7 +50,7 @@ def page(results):
         parts.append(f"## {phase.capitalize()}, {threads} thread{'s' if threads > 1 else ''}\n")
         parts += [problem_table(part) for _, part in grouped(rows, *PROBLEM)]
     for (model, threads), rows in grouped(results["models"], "model", "threads"):
-        parts += [f"## Whole model: {model}, {threads} threads, tokens/s\n", model_table(rows)]
+        parts += [f"## Whole model: {model}, {threads} threads, tokens/s\n", model_summary(rows), model_table(rows)]
     return "\n".join(parts)
 
 
@@ -118,3 +118,18 @@ def model_table(rows):
         cells.append((row["tokens"], name, row["method"], number(row.get("prefill_tokens_per_second"), 4),
                       number(row.get("decode_tokens_per_second"), 4), row["note"]))
     return markdown(("tokens before", "engine", "method", "prefill", "decode", "note"), cells)
+
+
+def model_summary(rows):
+    """Longhand's best setting, the fastest engine in its best setting, and the ratio."""
+    cells = []
+    for (tokens,), part in grouped(rows, "tokens"):
+        for key, name in (("prefill_tokens_per_second", "prefill"), ("decode_tokens_per_second", "decode")):
+            part = sorted((row for row in part if row.get(key)), key=lambda row: -row[key])
+            ours = next((row for row in part if row["engine"] == OURS), None)
+            peer = next((row for row in part if row["engine"] != OURS), None)
+            if ours and peer:
+                cells.append((name, tokens, f"{ours['method']}: {number(ours[key], 4)}",
+                              f"{peer['engine']} {peer['method']}: {number(peer[key], 4)}",
+                              f"**{ours[key] / peer[key]:.2f}x**"))
+    return markdown(("phase", "tokens before", "Longhand", "fastest engine", "Longhand is"), cells) if cells else ""

@@ -13,7 +13,7 @@ DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
 def by_head(array, dtype):
     """[batch][rows][heads][d] to a contiguous tensor [batch][heads][rows][d]."""
-    return torch.from_numpy(np.ascontiguousarray(array.transpose(0, 2, 1, 3))).to(DTYPES[dtype])
+    return torch.from_numpy(np.array(array.transpose(0, 2, 1, 3), order="C")).to(DTYPES[dtype])
 
 
 class PyTorch(Operator):
