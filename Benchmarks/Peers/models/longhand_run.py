@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Longhand: `longhand run` of the Swift release build. A method is `STORE[/ATTENTION]`."""
 import json
+import os
 import pathlib
 import subprocess
 
@@ -39,7 +40,9 @@ class LonghandRun(Engine):
         command = [self.settings["longhand"], "run", "--raw", "--json", "-m", self.settings["models"][model], "-f", str(prompt),
                    "-n", str(steps + 1), "-c", str(tokens + tokens // 4 + 256), "-t", str(self.threads), "--store", store,
                    "--attention", attention or "flash"]
-        done = subprocess.run(command, capture_output=True, text=True)
+        # A process of its own, which ends: its idle workers need not be told to sleep soon.
+        environment = {name: value for name, value in os.environ.items() if name != "KMP_BLOCKTIME"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:
             raise RuntimeError(one_line(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode))
         return json.loads(done.stdout) | {"text_read": text}
