@@ -141,9 +141,9 @@ class Comparison:
         for row in rows:
             if rounds > 1 or row.times and row.times[0] < LONG_CALL:
                 row.times = row.times[1:]  # with one round to come, a long first call counts as well
-        roofs = []
+        roofs, limit = [], "compute" if problem.phase == "prefill" else "read"
         for _ in range(rounds):
-            roofs.append(self.workers("roofs", problem.threads).call("ask", "compute" if problem.phase == "prefill" else "read"))
+            roofs.append(self.workers("roofs", problem.threads).call("ask", limit))
             for row in rows:
                 if id(row) in estimates and not row.note:
                     row.times += self._call(row, calls[id(row)], estimates[id(row)] < LONG_CALL)
@@ -156,7 +156,7 @@ class Comparison:
             times = self.workers(row.peer, row.problem.threads).call("time", row.method, calls, warm)
         except PeerError as error:
             row.note, times = str(error), []
-        time.sleep(0.02)  # lets its idle threads fall asleep
+        time.sleep(0.04)  # lets its idle threads fall asleep
         return times
 
     def _output(self, row, folder):

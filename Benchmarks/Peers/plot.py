@@ -10,7 +10,8 @@ import table
 
 OURS = "longhand"
 COLORS = {OURS: "#c2185b", "onnxruntime": "#1f77b4", "pytorch": "#e6770b", "openvino": "#2e8b57", "llama.cpp": "#7a5bb0"}
-NAMES = {OURS: "Longhand", "onnxruntime": "ONNX Runtime", "pytorch": "PyTorch", "openvino": "OpenVINO", "llama.cpp": "llama.cpp"}
+NAMES = {OURS: "Longhand", "onnxruntime": "ONNX Runtime", "pytorch": "PyTorch", "openvino": "OpenVINO",
+         "llama.cpp": "llama.cpp"}
 STYLES = {"f32": ("-", "o"), "16 bit": ("--", "s"), "quantised": (":", "^")}
 plt.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": .25,
                      "svg.fonttype": "none", "svg.hashsalt": "longhand", "axes.titlesize": 11, "axes.titleweight": "bold"})

@@ -30,7 +30,8 @@ class LlamaCpp(Engine):
     def _model(self, name):
         """The model and the tokens of the text."""
         if name not in self.models:
-            pointer = llama.llama_model_load_from_file(self.settings["models"][name].encode(), llama.llama_model_default_params())
+            path = self.settings["models"][name].encode()
+            pointer = llama.llama_model_load_from_file(path, llama.llama_model_default_params())
             if not pointer:
                 raise RuntimeError("the model cannot be loaded")
             text = self.settings["text"].encode()
