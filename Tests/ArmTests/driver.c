@@ -152,6 +152,7 @@ static void run_units(const arm_levels *levels, fuzz_session *f, const char *exp
         check_variants(&levels->levels[i]);
         arm_check_rope(&levels->levels[i], f->options.seed);
         arm_check_layers(&levels->levels[i], f->options.seed, golden);
+        arm_check_linear(&levels->levels[i], f->options.seed);
         arm_check_cache(&levels->levels[i], f->options.seed);
     }
     check_faults(f);

@@ -43,4 +43,7 @@ void arm_check_rope(const arm_level *level, uint64_t seed);
 /// The runner's layers against formulas in double precision, dequantisation against the file of expected values.
 void arm_check_layers(const arm_level *level, uint64_t seed, const char *golden);
 
+/// Linear layers on packed weights of every type against sums in double precision.
+void arm_check_linear(const arm_level *level, uint64_t seed);
+
 #endif

@@ -37,7 +37,7 @@ result() { # PASS|FAIL NAME
     if [[ $1 == PASS ]]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 }
 
-families=(DenseStore FlashAttention Rope Window Layers)
+families=(DenseStore FlashAttention Rope Window Layers Linear)
 sources=(CKernels/Common/*.c CKernels/Verify/*.c Tests/Fixtures/Subjects/*.c Tests/ArmTests/*.c)
 flags=(-std=c17 -O3 -fvisibility=hidden -ffp-contract=off -fno-math-errno
     -Wall -Wextra -Wvla -Wstrict-prototypes -Wno-unknown-pragmas -Werror
