@@ -13,7 +13,7 @@ LHK_TARGET_BEGIN(LHK_FEATURES_NEON_DOTPROD)
 
 #define LHK_QUANT_PLANES 1
 #define LHK_QUANT_PLAIN_WEIGHTS
-#define LHK_QUANT_BIAS(bits) 0
+#define LHK_QUANT_BIAS(bits) ((void)(bits), 0)
 #include "lhk_quant_neon.h"
 
 LHK_ALWAYS_INLINE int8x16_t LHK_NAME(four)(const uint8_t *w) {

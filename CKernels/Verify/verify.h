@@ -4,6 +4,7 @@
 #define VERIFY_H
 
 #include <longhand_verify.h>
+#include <string.h>
 
 #include "fuzz_check.h"
 #include "fuzz_host.h"
@@ -25,6 +26,14 @@ typedef struct verify_store {
     lhk_dtype panels;  ///< what the other role sees of its panels; NONE: it has none, or they are hidden
     bool hidden;       ///< its panels are not shown
 } verify_store;
+
+/// A store's operations, to be changed: those that a table of an older plugin lacks are null.
+static inline lhk_store_ops verify_store_ops(const lhk_variant *variant) {
+    lhk_store_ops ops = {0};
+    uint32_t size = ((const lhk_store_ops *)variant->ops)->struct_size;
+    memcpy(&ops, variant->ops, size < sizeof ops ? size : sizeof ops);
+    return ops;
+}
 
 struct lhk_verify {
     lhk_host pool;

@@ -76,7 +76,7 @@ static void draw(selector_case *s) {
         verify_skip(check, "does not read this store's panels");
     verify_support(check, s->variant, &s->problem);
     const lhk_variant *store_variant = resolve_store(s, store);
-    s->store_ops = *(const lhk_store_ops *)store_variant->ops;
+    s->store_ops = verify_store_ops(store_variant);
     if (store->hidden) s->store_ops.panels = NULL;
     lhk_problem store_problem = s->problem;
     store_problem.options = NULL;

@@ -6,6 +6,8 @@
 /// set, and LHK_HADAMARD_LANES, the floats of a vector: 4, 8 or 16. Results have the same bits everywhere: additions in
 /// ascending order of stride, and one multiplication by 1/sqrt(size) at the end.
 
+#ifdef LHK_HADAMARD  // Swift's module of this folder reads every header alone
+
 typedef float LHK_HADAMARD(vec) __attribute__((vector_size(4 * LHK_HADAMARD_LANES)));
 typedef int32_t LHK_HADAMARD(ivec) __attribute__((vector_size(4 * LHK_HADAMARD_LANES)));
 
@@ -145,3 +147,5 @@ static inline void LHK_HADAMARD(unrotate)(float *x, int64_t dim) {
 #undef LHK_HADAMARD_STAGE
 #undef LHK_HADAMARD_SWAP
 #undef LHK_HADAMARD_UNROLL
+
+#endif
