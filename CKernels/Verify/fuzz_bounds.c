@@ -73,7 +73,7 @@ static row_sums sum_row(const fuzz_case *c, int64_t head, const fuzz_bounds_row 
 /// E_j of an entry.
 static double score_error(const fuzz_case *c, const row_sums *r, const fuzz_bounds_row *w, int64_t e, int arithmetic) {
     double error = 0x1p-23 * ((2 + sqrt((double)c->problem.dim_k) / 2) * w->magnitude[e] + r->largest);
-    if (arithmetic == FUZZ_ARITHMETIC_BF16 && c->problem.query_dtype != LHK_DTYPE_BF16)
+    if (arithmetic == FUZZ_ARITHMETIC_CODES || (arithmetic == FUZZ_ARITHMETIC_BF16 && c->problem.query_dtype != LHK_DTYPE_BF16))
         error += 0x1p-8 * fmin(w->magnitude[e], w->spread[e]);
     return arithmetic == FUZZ_ARITHMETIC_CODES ? error + w->coarse[e] : error;
 }
