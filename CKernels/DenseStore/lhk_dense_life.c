@@ -124,7 +124,7 @@ static lhk_status load(lhk_instance *store, const uint8_t *bytes, uint64_t count
         return lhk_fail(error, LHK_ERROR_CORRUPT, 1, "store: saved state is of another shape or element type");
     lhk_panels p;
     lhk_dense_panels(store, &p);
-    uint64_t used;
+    uint64_t used = 0;
     lhk_status status = lhk_store_check_saved(h.length, s->capacity, count, sizeof h, p.block_tokens, p.block_stride, &used,
                                               error);
     if (status) return status;

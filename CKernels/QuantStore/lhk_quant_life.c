@@ -118,7 +118,7 @@ static lhk_status load(lhk_instance *store, const uint8_t *bytes, uint64_t count
     shape own = shape_of(store);
     if (memcmp(&h.shape, &own, sizeof own) || h.block_tokens != LHK_QUANT_TOKENS)
         return lhk_fail(error, LHK_ERROR_CORRUPT, 1, "store: saved state is of another shape, width or rotation");
-    uint64_t used;
+    uint64_t used = 0;
     lhk_status status = lhk_store_check_saved(h.length, s->capacity, count, sizeof h, LHK_QUANT_TOKENS,
                                               lhk_quant_layout_for(store).block_stride, &used, error);
     if (status) return status;
