@@ -3,7 +3,7 @@
 #ifndef LHK_DENSE_STORE_INTERNAL_H
 #define LHK_DENSE_STORE_INTERNAL_H
 
-#include <lhk/panel.h>
+#include <lhk/panel_pack.h>
 #include <lhk/store_check.h>
 #include <stdatomic.h>
 

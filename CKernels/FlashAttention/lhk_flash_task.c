@@ -164,6 +164,7 @@ static void attend_piece(void *context, const lhk_flash_piece *piece) {
         lhk_flash_strip strip;
         int32_t rows = (int32_t)lhk_min(step, tile->task->rows - first);
         if (!make_strip(tile, piece, first, rows, &strip, &tile->scratch->counts[0])) continue;
+        strip.streamed = first == 0 && tile->task->rows <= LHK_FLASH_STREAM_STRIPS * step;
         bool tiles = plan->source.kind == LHK_FLASH_TILES, only_visible = strip.masked && piece->may_hold_nonfinite;
         if (tiles) score_tiles(tile, &strip, s, plan->lds);
         else plan->kernel->scores(&strip, s, plan->lds);

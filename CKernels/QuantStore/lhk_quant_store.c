@@ -99,7 +99,6 @@ void lhk_quant_bytes(const lhk_instance *store, lhk_store_bytes *out) {
     out->in_use = (uint64_t)lhk_round_up(state->length, LHK_QUANT_TILE) * token;
     out->capacity = (uint64_t)lhk_round_up(state->capacity, LHK_QUANT_TOKENS) * token;
     out->bits_per_token = (double)token * 8;
-    out->huge_pages = 0;
 }
 
 /// Decodes one key of a block.

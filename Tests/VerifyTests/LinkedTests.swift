@@ -10,7 +10,8 @@ import LonghandVerify
 import LonghandWindow
 import Testing
 
-/// The families of this package, linked in: every variant, forced, under every set of levels of this machine.
+/// The families of this package, linked in: random cases of every variant, under every set of levels of this machine. Cases
+/// with names run in the tests of `longhand verify`.
 ///
 /// LONGHAND_FUZZ_SEED and LONGHAND_VERIFY_CASES choose other problems.
 @Suite(.serialized) struct LinkedTests {
@@ -33,29 +34,27 @@ import Testing
         }
     }
 
-    /// Bugs that attention kernels really had, over every store.
-    @Test(arguments: Target.all.filter { $0.role == "attention" }) func corpus(_ target: Target) throws {
-        let outcomes = try target.run(seed: Self.seed) { verify, levels, outcomes, error in
-            var entry: UInt32 = 0
-            while let name = lhk_verify_case_name(verify, target.index, entry) {
-                let status = lhk_verify_run_named(verify, target.index, name, levels, target.levelCount, outcomes, error)
-                guard status == LHK_OK else { return status }
-                entry += 1
-            }
-            #expect(entry >= 25)
-            return LHK_OK
-        }
-        for (level, outcome) in zip(target.levels, outcomes) {
-            #expect(outcome.failures == 0, "\(target) under \(level), \(outcome.failedCase): \(outcome.text)")
-            #expect(outcome.skipped == 0, "\(target) under \(level): \(outcome.reason)")
-        }
-    }
-
     /// Each family's method hands out a reference, apart from stores and `all`, which need none.
     @Test func references() {
         let without = Set(Target.all.filter { !$0.hasReference && $0.role != "store" }.map(\.id))
         #expect(without == ["longhand.all.any.scalar/1"])
         #expect(Set(Target.all.map(\.role)) == ["attention", "position", "selector", "store"])
+    }
+
+    /// What others ask before they use a variant.
+    @Test func quickChecks() throws {
+        try Target.withVerify(seed: Self.seed) { verify, host in
+            for target in Target.all {
+                var index: UInt32 = .max
+                #expect(lhk_verify_find(verify, target.id, &index) == LHK_OK && index == target.index)
+                var outcome = lhk_verify_outcome()
+                let level = target.levels.last.flatMap(Target.isa(of:)) ?? host.isa
+                #expect(lhk_verify_quick(verify, index, level, 0, &outcome, nil) == LHK_OK, "\(target): \(Outcome(outcome))")
+                #expect(outcome.cases + outcome.skipped == 4)
+            }
+            var index: UInt32 = 0
+            #expect(lhk_verify_find(verify, "no.such/1", &index) == LHK_ERROR_NOT_FOUND)
+        }
     }
 
     @Test func wrongCalls() throws {

@@ -15,7 +15,7 @@ LHK_ASSUME_NONNULL_BEGIN
 /// Where a store's bytes go, all in bytes.
 typedef struct lhk_store_bytes {
     uint32_t struct_size;
-    uint32_t huge_pages;     ///< 1 if the state was found to be backed by huge pages, else 0
+    uint32_t reserved;
     uint64_t in_use;         ///< keys, values and scales of the tokens now held, padding of the last tile included
     uint64_t capacity;       ///< the same for the full capacity
     double bits_per_token;   ///< long-run bits per token over all KV heads, keys and values together
