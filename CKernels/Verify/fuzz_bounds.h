@@ -13,7 +13,8 @@
 ///     B = that + 2^-8               for bf16 units: probabilities are rounded to 8 bits.
 /// Stores that meet their codes with integers ("codes"; bf16 units may join them) round queries to 8 bits of the largest in
 /// the row, and probabilities times scales to 15 bits of the largest among at most 256 keys:
-///     E_j of bf16 without the term of q, plus scale max|q| / 254 sum_c |k_c|;   D_j |v_j| takes 2^-7 max|v_j| more.
+///     E_j of bf16, whose term is here for the unpacked keys, plus scale / 254 times max|q| sum_c |k_c|, or |q| |k|
+///     where that is more (rotated queries, by 5 deviations);   D_j |v_j| takes 2^-7 max|v_j| more.
 /// When sum_j p_j D_j > 1/2 the expansion is void, and the output is only known to lie among the values:
 /// |error| <= 2 max_j |v_jc|. Results that underflow may miss FLT_MIN per key (bf16 units flush them).
 #ifndef FUZZ_BOUNDS_H

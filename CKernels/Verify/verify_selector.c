@@ -76,7 +76,7 @@ static void draw(selector_case *s) {
     verify_support(check, s->variant, &s->problem);
     lhk_problem store_problem = verify_store_problem(store, &s->problem, s->problem.keys);
     const lhk_variant *store_variant = resolve_store(s, &store_problem);
-    s->store_ops = *(const lhk_store_ops *)store_variant->ops;
+    s->store_ops = verify_store_ops(store_variant);
     if (store->hidden) s->store_ops.panels = NULL;
     s->store = verify_create(check, store_variant, &store_problem, 1);
     s->q = verify_rows(check, s->problem.query_dtype, rows, heads, dim_k, VERIFY_NORMAL);
