@@ -138,6 +138,7 @@ static void LHK_NAME(values)(const lhk_flash_strip *s, const float *p, int64_t l
 const lhk_flash_kernel LHK_NAME(kernel) = {
     .strip_rows = LHK_ROWS,
     .query_dtype = LHK_PANEL_BF16_DOT ? LHK_DTYPE_BF16 : LHK_DTYPE_F32,
+    .weight_dtype = LHK_PANEL_BF16_DOT ? LHK_DTYPE_BF16 : LHK_DTYPE_F32,
     .scores = LHK_NAME(scores),
     .modify = LHK_ISA(modify),
 #if LHK_PANEL_BF16_DOT
