@@ -74,6 +74,12 @@ var targets: [Target] = [
             "LonghandWindow",
         ],
         swiftSettings: swiftSettings),
+    .testTarget(
+        name: "LowPrecisionTests",
+        dependencies: [
+            "CLonghand", "Longhand", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention", "LonghandWindow",
+        ],
+        swiftSettings: swiftSettings),
     // Test doubles of all roles, linked into the tests of the core.
     .target(
         name: "LonghandTestPlugin", dependencies: ["CLonghand", "LonghandCommon"], path: "Tests/Fixtures/TestPlugin",

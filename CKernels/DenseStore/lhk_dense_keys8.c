@@ -10,7 +10,7 @@
 
 #define LHK_HADAMARD(x) lhk_dense_hadamard_##x
 #define LHK_HADAMARD_LANES 4
-#include <lhk/hadamard_body.h>
+#include <lhk/hadamard_body.inc>
 
 static float *scales_of(const lhk_panels *p, const uint8_t *block) { return (float *)(block + p->key_scale_offset); }
 

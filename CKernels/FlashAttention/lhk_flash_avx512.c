@@ -43,7 +43,7 @@ LHK_TARGET_BEGIN(LHK_FEATURES_AVX512)
 #include "lhk_flash_body.h"
 
 #define LHK_HADAMARD(x) lhk_flash_avx512_hadamard_##x
-#include <lhk/hadamard_body.h>
+#include <lhk/hadamard_body.inc>
 
 // Even and odd channels of four as 16-bit lanes, see the AVX2 kernel.
 #undef LHK_NAME
@@ -63,8 +63,8 @@ LHK_ALWAYS_INLINE keys8 load8(const uint8_t *p) {
     return (keys8){_mm512_and_si512(x, _mm512_set1_epi16(255)), _mm512_srli_epi16(x, 8)};
 }
 LHK_ALWAYS_INLINE sum8 dot8(sum8 sum, const uint32_t *words, keys8 keys) {
-    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(keys.even, _mm512_set1_epi32((int32_t)words[0])));
-    return _mm512_add_epi32(sum, _mm512_madd_epi16(keys.odd, _mm512_set1_epi32((int32_t)words[1])));
+    sum += (sum8)_mm512_madd_epi16(keys.even, _mm512_set1_epi32((int32_t)words[0]));
+    return sum + (sum8)_mm512_madd_epi16(keys.odd, _mm512_set1_epi32((int32_t)words[1]));
 }
 #include "lhk_flash_i8_body.h"
 LHK_TARGET_END

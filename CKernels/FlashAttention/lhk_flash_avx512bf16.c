@@ -31,7 +31,7 @@ LHK_ALWAYS_INLINE void vstore_bf16(uint16_t *p, vec x) {
 #include "lhk_flash_body.h"
 
 #define LHK_HADAMARD(x) lhk_flash_avx512bf16_hadamard_##x
-#include <lhk/hadamard_body.h>
+#include <lhk/hadamard_body.inc>
 LHK_TARGET_END
 
 LHK_TARGET_BEGIN(LHK_FEATURES_AVX512VNNI_BF16)

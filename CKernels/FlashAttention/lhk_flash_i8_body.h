@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Kernels for keys of 8 bits and values in bf16: S = sQ[i] sK[j] sum of code products, exact in 32 bits. Written once and
-/// included by ISA files after lhk_flash_softmax.h, lhk/hadamard_body.h and the bf16 kernel, whose second product they use.
+/// included by ISA files after lhk_flash_softmax.h, lhk/hadamard_body.inc and the bf16 kernel, whose second product they use.
 ///
 /// Keys are bytes code + 128, which is the unsigned operand of `vpdpbusd`; queries are signed, so that what the offset adds
 /// is one number per query row, and sums begin at its negative. The including file defines

@@ -41,7 +41,7 @@
 #include "lhk_flash_body.h"
 
 #define LHK_HADAMARD(x) lhk_flash_neon_hadamard_##x
-#include <lhk/hadamard_body.h>
+#include <lhk/hadamard_body.inc>
 
 LHK_TARGET_BEGIN(LHK_FEATURES_NEON_DOTPROD)
 #undef LHK_NAME

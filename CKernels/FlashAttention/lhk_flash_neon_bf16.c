@@ -32,7 +32,7 @@ LHK_ALWAYS_INLINE void vstore_bf16(uint16_t *p, vec x) { vst1_u16(p, vreinterpre
 #include "lhk_flash_body.h"
 
 #define LHK_HADAMARD(x) lhk_flash_neon_bf16_hadamard_##x
-#include <lhk/hadamard_body.h>
+#include <lhk/hadamard_body.inc>
 LHK_TARGET_END
 
 LHK_TARGET_BEGIN(LHK_FEATURES_NEON_DOTPROD_BF16)

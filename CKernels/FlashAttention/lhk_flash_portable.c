@@ -64,7 +64,7 @@ LHK_ALWAYS_INLINE vec vload_bf16_odd(const uint8_t *p) { ivec x; memcpy(&x, p, 1
 
 #define LHK_HADAMARD(x) lhk_flash_portable_hadamard_##x
 #define LHK_HADAMARD_LANES 4
-#include <lhk/hadamard_body.h>
+#include <lhk/hadamard_body.inc>
 
 // Codes as floats, whose sums of products are exact below 2^24: the baseline of x86 has no multiplication that fits.
 #undef LHK_NAME

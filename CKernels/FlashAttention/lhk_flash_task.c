@@ -28,7 +28,9 @@ static void pack_queries(const lhk_flash_tile *tile) {
                 out[c] = c < dim ? (uint16_t)lhk_panel_bits(from, q->dtype, LHK_DTYPE_BF16, c) : 0;
         } else {
             float *out = to_i8 ? row_f32 : (float *)to;
-            for (int64_t c = 0; c < padded; c++) out[c] = c < dim ? lhk_load_element(from, q->dtype, c) : 0;
+            if (q->dtype == LHK_DTYPE_F32) memcpy(out, from, (size_t)dim * sizeof *out);
+            else for (int64_t c = 0; c < dim; c++) out[c] = lhk_load_element(from, q->dtype, c);
+            for (int64_t c = dim; c < padded; c++) out[c] = 0;
             if (to_i8) plan->kernel->pack_query(out, dim, padded, plan->source.panels.rotation, (lhk_flash_query8 *)to);
         }
     }

@@ -16,6 +16,19 @@ typedef struct row_sums {
     bool overflows, undefined;
 } row_sums;
 
+/// What rounding query row `q` to 8 bits may change of its score with a key, both rotated.
+static double coarse_error(const float *q, const float *k, int64_t dim) {
+    double largest = 0, q_squares = 0, sum = 0, magnitude = 0, squares = 0;
+    for (int64_t x = 0; x < dim; x++) {
+        largest = fmax(largest, fabs((double)q[x]));
+        q_squares += (double)q[x] * (double)q[x];
+        sum += (double)k[x];
+        magnitude += fabs((double)k[x]);
+        squares += (double)k[x] * (double)k[x];
+    }
+    return largest / 253.9 * fmin(magnitude, 3 * sqrt(squares) + fabs(sum)) + 0x1p-20 * sqrt(q_squares * squares);
+}
+
 /// Scores of the entries with the magnitudes that their errors grow with.
 static void score_row(const fuzz_case *c, const fuzz_sequence *s, int64_t row, int64_t head, fuzz_bounds_row *w,
                       int64_t count) {
@@ -28,10 +41,11 @@ static void score_row(const fuzz_case *c, const fuzz_sequence *s, int64_t row, i
     for (int64_t e = 0; e < count; e++) {
         if (w->entries[e].key < 0) {
             w->score[e] = w->entries[e].weight;
-            w->magnitude[e] = w->spread[e] = 0;
+            w->magnitude[e] = w->spread[e] = w->coarse[e] = 0;
             continue;
         }
-        const float *k = c->k + ((s->first_key + w->entries[e].key) * p->kv_heads + head / (heads / p->kv_heads)) * dim;
+        int64_t key = ((s->first_key + w->entries[e].key) * p->kv_heads + head / (heads / p->kv_heads)) * dim;
+        const float *k = c->k + key;
         double dot = 0, magnitude = 0, squares = 0;
         for (int64_t x = 0; x < dim; x++) {
             double product = (double)q[x] * (double)k[x];
@@ -44,6 +58,7 @@ static void score_row(const fuzz_case *c, const fuzz_sequence *s, int64_t row, i
         w->score[e] = value;
         w->spread[e] = 2.5 * scale * sqrt(squares) + fabs(raw);
         w->magnitude[e] = scale * magnitude;
+        if (c->rotated_q) w->coarse[e] = scale * coarse_error(c->rotated_q + (q - c->q), c->rotated_k + key, dim);
         // The parts of E_j other than A_j and max|s|, in its units: kept with A_j by dividing through its factor.
         double rest = 2 * fabs(capped) + 2 * fabs(slope) * distance + fabs((double)w->entries[e].weight) + 4 * cap;
         w->magnitude[e] += rest / (2 + sqrt((double)dim) / 2);
@@ -72,7 +87,7 @@ static double score_error(const fuzz_case *c, const row_sums *r, const fuzz_boun
     double error = 0x1p-23 * ((2 + sqrt((double)c->problem.dim_k) / 2) * w->magnitude[e] + r->largest);
     if (arithmetic == FUZZ_ARITHMETIC_BF16 && c->problem.query_dtype != LHK_DTYPE_BF16)
         error += 0x1p-8 * fmin(w->magnitude[e], w->spread[e]);
-    return error;
+    return arithmetic == FUZZ_ARITHMETIC_I8 ? error + w->coarse[e] : error;
 }
 
 static const float *value_of(const fuzz_case *c, const fuzz_sequence *s, int64_t head, const fuzz_entry *entry) {
@@ -96,8 +111,9 @@ static void bound_row(fuzz_case *c, const fuzz_sequence *s, int64_t row, int64_t
                       int64_t count, int arithmetic, const row_sums *r) {
     int64_t dim = c->problem.dim_v, index = (s->first_row + row) * c->problem.query_heads + head;
     float *tolerance = c->tolerance[arithmetic] + index * dim, *lse_tolerance = c->lse_tolerance[arithmetic] + index;
-    double base = 2e-6 * (1 + sqrt((double)count) / 64) + (arithmetic == FUZZ_ARITHMETIC_BF16 ? 0x1p-8 : 0);
-    double floor = (double)(count + 1) * (arithmetic == FUZZ_ARITHMETIC_BF16 ? (double)FLT_MIN : 0x1p-147);
+    bool rounded = arithmetic != FUZZ_ARITHMETIC_F32;  // probabilities are, to 8 bits
+    double base = 2e-6 * (1 + sqrt((double)count) / 64) + (rounded ? 0x1p-8 : 0);
+    double floor = (double)(count + 1) * (rounded ? (double)FLT_MIN : 0x1p-147);
     if (r->overflows && !r->undefined) {
         for (int64_t x = 0; x < dim; x++) tolerance[x] = NAN;
         *lse_tolerance = NAN;
@@ -148,8 +164,8 @@ void fuzz_bound_row(fuzz_case *c, const fuzz_sequence *s, int64_t row, int64_t h
     score_row(c, s, row, head, w, count);
     row_sums r = sum_row(c, head, w, count);
     if (!c->subject->reference) apply_formula(c, s, row, head, w, count, &r);
-    bound_row(c, s, row, head, w, count, FUZZ_ARITHMETIC_F32, &r);
-    if (c->tolerance[FUZZ_ARITHMETIC_BF16]) bound_row(c, s, row, head, w, count, FUZZ_ARITHMETIC_BF16, &r);
+    for (int i = 0; i < FUZZ_ARITHMETICS; i++)
+        if (c->tolerance[i]) bound_row(c, s, row, head, w, count, i, &r);
 }
 
 double fuzz_storage_error(lhk_dtype dtype, double value) {

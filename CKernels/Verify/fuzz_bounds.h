@@ -11,6 +11,9 @@
 /// to 8 bits, independently per channel (first term) or, where its channels are equal, alike (second).
 ///     B = 2e-6 (1 + sqrt(keys)/64)  for f32: exp2, sums over keys, rescaling, division;
 ///     B = that + 2^-8               for bf16 units: probabilities are rounded to 8 bits.
+/// Queries in 8 bits: of a rotated row q' each channel errs by up to h = max|q'| / 254, so with the rotated key k'
+///     E_j of bf16 without the term of q, plus scale h min(sum_c |k'_c|, 3 sqrt(sum_c k'_c^2) + |sum_c k'_c|)
+/// (errors of like sign, or independent ones by 5 deviations), plus 2^-20 scale |q'| |k'| for rotating in f32.
 /// When sum_j p_j D_j > 1/2 the expansion is void, and the output is only known to lie among the values:
 /// |error| <= 2 max_j |v_jc|. Results that underflow may miss FLT_MIN per key (bf16 units flush them).
 #ifndef FUZZ_BOUNDS_H
@@ -22,6 +25,7 @@
 typedef struct fuzz_bounds_row {
     fuzz_entry *entries;
     double *score, *magnitude, *spread;  ///< s_j, A_j, R_j
+    double *coarse;  ///< what 8-bit queries add to E_j
 } fuzz_bounds_row;
 
 /// Fills the tolerances of one row of one head from `count` entries, and, when the subject has no reference, the expected

@@ -7,11 +7,15 @@
 #include "fuzz_check.h"
 
 /// Largest share of the reference's energy that errors may have, as a net for small errors everywhere. For plain values
-/// only: 8-bit rounding gives some 1e-5, f32 arithmetic some 1e-12.
+/// only: 8-bit rounding gives some 1e-5, f32 arithmetic some 1e-12. Channels of an 8-bit query err by some 0.008 of their
+/// deviation, which a score multiplies by scale sqrt(dim).
 static double energy_limit(const fuzz_check *check) {
-    double limit = check->arithmetic == FUZZ_ARITHMETIC_BF16 ? 1e-4 : 1e-9;
-    if (check->c->problem.out_dtype == LHK_DTYPE_BF16) limit += 1e-5;
-    if (check->c->problem.out_dtype == LHK_DTYPE_F16) limit += 1e-6;
+    const fuzz_problem *p = &check->c->problem;
+    double limit = check->arithmetic == FUZZ_ARITHMETIC_F32 ? 1e-9 : 1e-4;
+    double scale = p->scale > 0 && !p->no_params ? p->scale : 1 / sqrt((double)p->dim_k);
+    if (check->arithmetic == FUZZ_ARITHMETIC_I8) limit += 3e-4 * scale * scale * (double)p->dim_k;
+    if (p->out_dtype == LHK_DTYPE_BF16) limit += 1e-5;
+    if (p->out_dtype == LHK_DTYPE_F16) limit += 1e-6;
     return limit;
 }
 

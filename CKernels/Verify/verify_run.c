@@ -33,7 +33,7 @@ static bool probe_store(lhk_verify *v, const lhk_method *method, verify_store *o
     const lhk_store_ops *ops = variant->ops;
     lhk_panels panels = {.struct_size = sizeof panels, .dtype = LHK_DTYPE_NONE};
     if (ops->panels) ops->panels(store, &panels);
-    *out = (verify_store){.method = method, .dtype = store_dtype(variant, store), .panels = panels.dtype};
+    *out = (verify_store){.method = method, .dtype = store_dtype(variant, store), .panels = panels.dtype, .rotation = panels.rotation};
     return true;
 }
 

@@ -33,7 +33,7 @@ bool arm_result(bool passed, const char *format, ...) {
 
 /// The levels to test: scalar and each one with kernels of its own that the processor has. The fuzz harness wants their
 /// sets as an array.
-#define MOST_LEVELS 3
+#define MOST_LEVELS 4
 typedef struct arm_levels {
     uint32_t count;
     arm_level levels[MOST_LEVELS];
@@ -42,7 +42,7 @@ typedef struct arm_levels {
 } arm_levels;
 
 static arm_levels find_levels(lhk_isa detected) {
-    static const char *const names[MOST_LEVELS] = {"scalar", "neon", "neon_bf16"};
+    static const char *const names[MOST_LEVELS] = {"scalar", "neon", "neon_dotprod", "neon_bf16"};
     arm_levels found = {0};
     for (int i = 0; i < MOST_LEVELS; i++) {
         arm_level level = {names[i], 0};
@@ -71,16 +71,19 @@ static void check_detection(const char *expected_name, lhk_isa detected) {
 
 /// Each level takes the kernels written for it.
 static void check_variants(const arm_level *level) {
-    static const lhk_dtype dtypes[] = {LHK_DTYPE_F32, LHK_DTYPE_F16, LHK_DTYPE_BF16};
-    for (int i = 0; i < 3; i++) {
+    static const lhk_dtype dtypes[] = {LHK_DTYPE_F32, LHK_DTYPE_F16, LHK_DTYPE_BF16, LHK_DTYPE_I8};
+    for (int i = 0; i < 4; i++) {
         const lhk_problem problem = {.struct_size = sizeof problem, .query_heads = 4, .kv_heads = 2, .head_dim_k = 64,
                                      .head_dim_v = 64, .query_dtype = LHK_DTYPE_F32, .kv_dtype = dtypes[i],
                                      .output_dtype = LHK_DTYPE_F32, .query_rows = 16, .keys = 1024};
         const lhk_host host = {.struct_size = sizeof host, .workers = 1, .isa = level->isa};
         lhk_error error = {.struct_size = sizeof error};
         const lhk_variant *variant = NULL;
-        const char *word = !level->isa ? "portable"
-                           : level->isa & LHK_ISA_NEON_BF16 && dtypes[i] == LHK_DTYPE_BF16 ? "neon_bf16" : "neon";
+        bool dot = level->isa & LHK_ISA_NEON_BF16, dot8 = level->isa & LHK_ISA_NEON_DOTPROD, i8 = dtypes[i] == LHK_DTYPE_I8;
+        const char *word = "neon";
+        if (!level->isa || (i8 && !dot8)) word = "portable";
+        else if (dot && (i8 || dtypes[i] == LHK_DTYPE_BF16)) word = "neon_bf16";
+        else if (i8) word = "neon_dotprod";
         char id[64];
         snprintf(id, sizeof id, "longhand.flash.%s.%s/1", lhk_dtype_name(dtypes[i]), word);
         lhk_status status = lhk_method_resolve(lhk_flash_attention_plugin()->methods[0], &problem, &host, &variant, &error);

@@ -35,6 +35,7 @@ typedef struct lhk_fuzz_args {
 #define LHK_FUZZ_ARITHMETIC_LEVEL 0u  ///< bf16 units for bf16 keys when the host offers them, else f32
 #define LHK_FUZZ_ARITHMETIC_F32 1u
 #define LHK_FUZZ_ARITHMETIC_BF16 2u
+#define LHK_FUZZ_ARITHMETIC_I8 3u  ///< query rows in 8 bits with a scale each, after `rotation`; products as in BF16
 
 /// A kernel under test.
 typedef struct lhk_fuzz_subject {
@@ -53,6 +54,7 @@ typedef struct lhk_fuzz_subject {
     const lhk_problem *LHK_NULLABLE problem;  ///< for the reference
     uint32_t modes;       ///< ways to do the same, at least 1; a mode may answer LHK_ERROR_UNSUPPORTED
     uint32_t arithmetic;  ///< LHK_FUZZ_ARITHMETIC_*: decides the bound
+    uint32_t rotation;    ///< LHK_ROTATION_*, of ARITHMETIC_I8
     bool partial;         ///< mode 0 may answer LHK_ERROR_UNSUPPORTED too
     bool loose_workspace;  ///< a call may need less workspace than reported
     bool unbounded;       ///< no bound holds: results are not compared, the laws of bits are
