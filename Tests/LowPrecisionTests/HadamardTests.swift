@@ -11,8 +11,9 @@ import Testing
     static func multiply(_ x: [Float], dim: Int, flags: UInt32, isa: InstructionSet = .detected) throws -> [Float] {
         let (from, to) = (Buffer(x), Buffer(x.map { _ in Float.nan }))
         let shape = [x.count / dim, 1, dim]
-        var (source, out) = (Tensor(from.data, shape: shape).raw, Tensor(to.data, shape: shape).raw)
-        try call { lhk_hadamard(&source, &out, flags, try! host(isa).raw, $0) }
+        var source = try Tensor(from.data, shape: shape).raw, out = try Tensor(to.data, shape: shape).raw
+        let host = try host(isa)
+        try call { lhk_hadamard(&source, &out, flags, host.raw, $0) }
         return to.values
     }
 
@@ -68,8 +69,8 @@ import Testing
         let x = normal.values(3 * 2 * 70)
         let plain = try Self.multiply((0..<6).flatMap { x[$0 * 70..<$0 * 70 + 64] }, dim: 64, flags: 0)
         let buffer = Buffer(x)
-        var view = Tensor(buffer.data, shape: [3, 2, 64], strides: [140, 70, 1]).raw
-        try call { lhk_hadamard(&view, &view, 0, try! host(.detected).raw, $0) }
+        let view = try Tensor(buffer.data, shape: [3, 2, 64], strides: [140, 70, 1]).raw, host = try host(.detected)
+        try withUnsafePointer(to: view) { view in try call { lhk_hadamard(view, view, 0, host.raw, $0) } }
         let out = buffer.values
         for row in 0..<6 {
             #expect(out[row * 70..<row * 70 + 64] == plain[row * 64..<(row + 1) * 64])
@@ -80,9 +81,9 @@ import Testing
         let target = Buffer(wide.map { _ in 0 })
         var narrow = halves
         try narrow.withUnsafeMutableBytes { bytes in
-            var source = Tensor(bytes.baseAddress, type: .bf16, shape: [1, 1, 64]).raw
-            var out = Tensor(target.data, shape: [1, 1, 64]).raw
-            try call { lhk_hadamard(&source, &out, 0, try! host(.detected).raw, $0) }
+            var source = try Tensor(bytes.baseAddress, type: .bf16, shape: [1, 1, 64]).raw
+            var out = try Tensor(target.data, shape: [1, 1, 64]).raw
+            try call { lhk_hadamard(&source, &out, 0, host.raw, $0) }
         }
         #expect(target.values == wide)
     }

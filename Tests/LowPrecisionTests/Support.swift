@@ -64,7 +64,7 @@ struct Problem {
 
     func cache(store: String, isa: InstructionSet = .detected) throws -> Cache {
         let registry = try Registry()
-        for plugin in [lhk_dense_store_plugin()!, lhk_flash_attention_plugin()!, lhk_window_plugin()!] {
+        for plugin in [lhk_dense_store_plugin()!, lhk_flash_attention_plugin(), lhk_window_plugin()] {
             try registry.register(plugin: plugin)
         }
         var layer = CacheLayer(queryHeads: 1, kvHeads: 1, headDimK: dim, headDimV: dim)
@@ -88,7 +88,7 @@ struct Problem {
     /// The formula in double precision.
     func reference() throws -> [Float] {
         let buffers = [Buffer(q), Buffer(k), Buffer(v), Buffer(q)]
-        let views = buffers.map { Tensor($0.data, shape: [rows, 1, dim]).raw }
+        let views = try buffers.map { try Tensor($0.data, shape: [rows, 1, dim]).raw }
         var args = lhk_flash_args()
         args.struct_size = UInt32(MemoryLayout<lhk_flash_args>.size)
         (args.q, args.k, args.v, args.out) = (views[0], views[1], views[2], views[3])
