@@ -3,7 +3,7 @@ import PackageDescription
 
 /// The kernel families. Each has a folder `CKernels/<Name>` and an entry file `CKernels/Plugins/<Name>/entry.c`, and is
 /// built as a plugin `libLonghand<Name>Plugin.so` that the `longhand` command discovers at run time.
-let families = ["DenseStore", "FlashAttention", "Rope", "Window"]
+let families = ["DenseStore", "FlashAttention", "QuantStore", "Rope", "Window"]
 
 /// One set of flags for all of our C: warnings are errors, symbols are private unless a header exports them, and
 /// contraction is left to the kernels, which ask for FMA by name.
@@ -22,24 +22,31 @@ var targets: [Target] = [
     .target(
         name: "LonghandLayers", dependencies: ["CLonghand", "LonghandCommon"], path: "CKernels/Layers",
         cSettings: cSettings, linkerSettings: [.linkedLibrary("dl"), .linkedLibrary("m")]),
+    .target(
+        name: "LonghandLinear", dependencies: ["CLonghand", "LonghandCommon"], path: "CKernels/Linear", cSettings: cSettings,
+        linkerSettings: [.linkedLibrary("m")]),
     // Checks of everything a registry holds: problems, guarded memory, bounds and laws; for `longhand verify` and tests.
     .target(
         name: "LonghandVerify", dependencies: ["CLonghand", "LonghandCommon"], path: "CKernels/Verify",
         cSettings: cSettings, linkerSettings: [.linkedLibrary("m")]),
+    // Roofs of this machine and timing of single variants, for `longhand bench` and `longhand run --profile`.
+    .target(
+        name: "LonghandBench", dependencies: ["CLonghand", "LonghandCommon"], path: "Benchmarks/Kernels",
+        cSettings: cSettings + [
+            .headerSearchPath("../../CKernels/Common/include"), .headerSearchPath("../../CKernels/Common"),
+        ]),
     .target(name: "Longhand", dependencies: ["CLonghand", "LonghandCommon"], swiftSettings: swiftSettings),
     .target(
-        name: "LonghandModel", dependencies: ["CLonghand", "Longhand", "LonghandLayers"], swiftSettings: swiftSettings),
+        name: "LonghandModel", dependencies: ["CLonghand", "Longhand", "LonghandLayers", "LonghandLinear"],
+        swiftSettings: swiftSettings),
     .executableTarget(
         name: "LonghandCLI",
         dependencies: [
-            "Longhand", "LonghandModel", "LonghandVerify",
+            "CLonghand", "Longhand", "LonghandBench", "LonghandModel", "LonghandVerify",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
             .product(name: "Logging", package: "swift-log"),
         ],
         swiftSettings: swiftSettings),
-    .executableTarget(
-        name: "AttentionBench", dependencies: ["CLonghand", "LonghandCommon"], path: "Benchmarks/Attention",
-        cSettings: cSettings + [.headerSearchPath("../../CKernels/Common/include")]),
     .testTarget(
         name: "LonghandModelTests", dependencies: ["CLonghand", "Longhand", "LonghandLayers", "LonghandModel"], resources: [.copy("Golden")],
         swiftSettings: swiftSettings),
@@ -47,10 +54,12 @@ var targets: [Target] = [
         name: "EvaluationTests", dependencies: ["CLonghand", "Longhand", "LonghandLayers", "LonghandModel"],
         swiftSettings: swiftSettings),
     .testTarget(
-        name: "LayersTests", dependencies: ["CLonghand", "LonghandLayers"], exclude: ["Golden", "generate_golden.py"],
+        name: "LayersTests", dependencies: ["CLonghand", "LonghandLayers", "LonghandLinear"], exclude: ["Golden", "generate_golden.py"],
         swiftSettings: swiftSettings),
     // Runs the built `longhand` as a child process.
     .testTarget(name: "CommandLineTests", dependencies: ["Longhand", "LonghandModel"], swiftSettings: swiftSettings),
+    .testTarget(
+        name: "QuantStoreTests", dependencies: ["CLonghand", "LonghandCommon", "LonghandQuantStore"], swiftSettings: swiftSettings),
     .testTarget(name: "RopeTests", dependencies: ["CLonghand", "LonghandRope"], swiftSettings: swiftSettings),
     .testTarget(name: "WindowTests", dependencies: ["CLonghand", "LonghandWindow"], swiftSettings: swiftSettings),
     // Attention kernels for the fuzz harness of LonghandVerify: sound ones and one with faults.
@@ -70,8 +79,8 @@ var targets: [Target] = [
     .testTarget(
         name: "VerifyTests",
         dependencies: [
-            "CLonghand", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention", "LonghandRope", "LonghandVerify",
-            "LonghandWindow",
+            "CLonghand", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention", "LonghandQuantStore",
+            "LonghandRope", "LonghandVerify", "LonghandWindow",
         ],
         swiftSettings: swiftSettings),
     .testTarget(
@@ -92,7 +101,6 @@ var products: [Product] = [
     .library(name: "Longhand", targets: ["Longhand"]),
     .library(name: "LonghandModel", targets: ["LonghandModel"]),
     .executable(name: "longhand", targets: ["LonghandCLI"]),
-    .executable(name: "attention-bench", targets: ["AttentionBench"]),
 ]
 
 for family in families {

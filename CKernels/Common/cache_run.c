@@ -218,6 +218,10 @@ int64_t lhk_cache_length(const lhk_cache *cache, uint32_t layer) {
 
 int64_t lhk_cache_capacity(const lhk_cache *cache) { return cache->capacity; }
 
+uint64_t lhk_cache_workspace_bytes(const lhk_cache *cache) {
+    return cache->rows.bytes + cache->selector_workspace.bytes + cache->attention_workspace.bytes;
+}
+
 void lhk_cache_get_stats(const lhk_cache *cache, lhk_cache_stats *out) {
     *out = cache->stats;
     for (uint32_t i = 0; i < cache->layer_count; i++) {
@@ -233,4 +237,27 @@ void lhk_cache_get_stats(const lhk_cache *cache, lhk_cache_stats *out) {
 void lhk_cache_reset_stats(lhk_cache *cache) {
     cache->stats = (lhk_cache_stats){.struct_size = sizeof cache->stats};
     cache->stats.prefill.struct_size = cache->stats.decode.struct_size = sizeof(lhk_attention_stats);
+}
+
+typedef struct huge_count {
+    const lhk_cache *cache;
+    uint64_t bytes;
+} huge_count;
+
+static void count_huge(void *context, uintptr_t begin, uintptr_t end, uint64_t huge_bytes) {
+    huge_count *count = context;
+    uint64_t inside = 0;
+    for (uint32_t i = 0; huge_bytes && i < count->cache->layer_count; i++) {
+        const lhk_pages *state = &count->cache->layers[i].bound[slot_store].state;
+        uintptr_t first = (uintptr_t)state->data, last = first + state->bytes;
+        if (first < end && begin < last) inside += (last < end ? last : end) - (first > begin ? first : begin);
+    }
+    count->bytes += inside < huge_bytes ? inside : huge_bytes;
+}
+
+lhk_status lhk_cache_huge_page_bytes(const lhk_cache *cache, uint64_t *out, lhk_error *error) {
+    huge_count count = {.cache = cache};
+    lhk_status status = lhk_pages_visit_huge(count_huge, &count, error);
+    if (!status) *out = count.bytes;
+    return status;
 }

@@ -42,3 +42,21 @@ void lhk_pages_unmap(lhk_pages *pages) {
     if (pages->data) munmap(pages->data, (size_t)pages->bytes);
     *pages = (lhk_pages){NULL, 0};
 }
+
+lhk_status lhk_pages_visit_huge(void (*visit)(void *context, uintptr_t begin, uintptr_t end, uint64_t huge_bytes),
+                                void *context, lhk_error *error) {
+    FILE *maps = fopen("/proc/self/smaps", "re");
+    if (!maps) return lhk_fail(error, LHK_ERROR_UNSUPPORTED, -1, "this system does not tell which pages are huge");
+    char line[512];
+    unsigned long long begin = 0, end = 0, from, to, kilobytes;
+    while (fgets(line, sizeof line, maps)) {
+        if (sscanf(line, "%llx-%llx ", &from, &to) == 2) {
+            begin = from;
+            end = to;
+        } else if (sscanf(line, "AnonHugePages: %llu kB", &kilobytes) == 1) {
+            visit(context, (uintptr_t)begin, (uintptr_t)end, kilobytes << 10);
+        }
+    }
+    fclose(maps);
+    return LHK_OK;
+}

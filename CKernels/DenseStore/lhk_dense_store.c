@@ -17,18 +17,6 @@ typedef struct append_job {
     uint32_t heads;
 } append_job;
 
-/// Whether packing `row` gives an infinity or NaN: it holds one, or a magnitude past the panel's range.
-static bool row_overflows(const void *row, lhk_dtype from, lhk_dtype to, int64_t dim) {
-    if (lhk_row_nonfinite(row, from, dim)) return true;
-    if (from == to || to == LHK_DTYPE_F32) return false;
-    float largest = 0;
-    for (int64_t c = 0; c < dim; c++) {
-        float magnitude = fabsf(lhk_load_element(row, from, c));
-        largest = magnitude > largest ? magnitude : largest;
-    }
-    return largest >= (to == LHK_DTYPE_F16 ? 65520.0f : 0x1.ffp127f);
-}
-
 static void append_task(void *context, int64_t task, uint32_t worker) {
     (void)worker;
     append_job *job = context;
@@ -42,11 +30,9 @@ static void append_task(void *context, int64_t task, uint32_t worker) {
     int64_t row = begin - job->first, t = begin - b * p->block_tokens, n = end - begin;
     (p->dtype == LHK_DTYPE_I8 ? lhk_dense_pack_keys8 : lhk_panel_pack_keys)(
         p, block, t, n, lhk_row(k, row, head), k->stride[0] * (int64_t)lhk_dtype_size(k->dtype), k->dtype, state->dim_k);
-    lhk_panel_pack_values(p, block, t, n, lhk_row(v, row, head), v->stride[0] * (int64_t)lhk_dtype_size(v->dtype),
-                          v->dtype, state->dim_v);
-    for (int64_t i = 0; i < n; i++)
-        if (row_overflows(lhk_row(v, row + i, head), v->dtype, p->value_dtype, state->dim_v))
-            atomic_store_explicit(&state->values_nonfinite, 1, memory_order_relaxed);
+    if (lhk_panel_pack_values(p, block, t, n, lhk_row(v, row, head), v->stride[0] * (int64_t)lhk_dtype_size(v->dtype),
+                              v->dtype, state->dim_v))
+        atomic_store_explicit(&state->values_nonfinite, 1, memory_order_relaxed);
 }
 
 static lhk_status append(lhk_instance *store, const lhk_host *host, const lhk_tensor *k, const lhk_tensor *v,
@@ -80,7 +66,6 @@ static void bytes(const lhk_instance *store, lhk_store_bytes *out) {
     out->in_use = (uint64_t)lhk_round_up(state->length, LHK_PANEL_TOKENS) * token;
     out->capacity = (uint64_t)lhk_round_up(state->capacity, p.block_tokens) * token;
     out->bits_per_token = (double)token * 8;
-    out->huge_pages = 0;
 }
 
 static lhk_status read_rows(const lhk_instance *store, uint32_t head, int64_t begin, int64_t count, float *k, float *v,

@@ -3,7 +3,7 @@
 #ifndef LHK_DENSE_STORE_INTERNAL_H
 #define LHK_DENSE_STORE_INTERNAL_H
 
-#include <lhk/panel.h>
+#include <lhk/panel_pack.h>
 #include <stdatomic.h>
 
 /// Followed, at the next multiple of LHK_ALIGNMENT, by blocks [block][kv_head], so that the tokens in use are one

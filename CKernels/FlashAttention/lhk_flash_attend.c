@@ -106,8 +106,9 @@ static lhk_status bind_source(const flash_state *s, const lhk_store_ref *store, 
     source->store = *store;
     if (!store->ops->panels) {
         source->kind = LHK_FLASH_TILES;
+        source->panels.struct_size = sizeof source->panels;
         lhk_panel_layout(&source->panels, v->dtype, s->dim_k, s->dim_v, LHK_BLOCK_TOKENS);
-        if (v->dtype == LHK_DTYPE_F32) return LHK_OK;
+        if (s->variant->kv_dtypes & LHK_DTYPE_BIT(LHK_DTYPE_NONE)) return LHK_OK;
         return lhk_fail(error, LHK_ERROR_ARGUMENT, LHK_FLASH_ARG_K, "store has no panels, this variant reads %s panels",
                         lhk_dtype_name(v->dtype));
     }
@@ -141,6 +142,9 @@ static lhk_status attend(const lhk_instance *attention, const lhk_host *host, co
     lhk_flash_normalise_params(args->params, s->dim_k, &call);
     lhk_flash_plan plan = {.call = &call, .kernel = ((const lhk_flash_variant *)s->variant->data)->kernel};
     if ((status = bind_source(s, &args->store, &plan.source, error))) return status;
+    if (plan.source.kind == LHK_FLASH_TILES && call.total_q * call.group >= LHK_FLASH_UNPACK_ROWS &&
+        lhk_store_get_unpack(args->store.ops))
+        plan.source.kind = LHK_FLASH_UNPACKED;
     bool can = plan.source.kind == LHK_FLASH_PANELS && plan.source.panels.block_tokens % LHK_BLOCK_TOKENS == 0 &&
                call.total_k <= LHK_FLASH_DIRECT_KEYS && !args->selection;
     if (s->path == LHK_FLASH_PATH_DIRECT && !can)

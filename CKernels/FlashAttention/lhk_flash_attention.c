@@ -5,7 +5,6 @@
 static void make_plan(const lhk_flash_call *call, const lhk_host *host, lhk_flash_plan *plan) {
     const lhk_flash_variant *v = lhk_flash_best_variant(call->args.k.dtype, host->isa);
     *plan = (lhk_flash_plan){.call = call, .kernel = v->kernel};
-    plan->source.kind = LHK_FLASH_ROWS;
     lhk_panel_layout(&plan->source.panels, v->dtype, (uint32_t)call->dim_k, (uint32_t)call->dim_v, LHK_BLOCK_TOKENS);
     int64_t most_keys = 0, most_rows = 0;
     for (int64_t b = 0; b < call->sequences; b++) {
@@ -13,6 +12,8 @@ static void make_plan(const lhk_flash_call *call, const lhk_host *host, lhk_flas
         most_keys = lhk_max(most_keys, s.keys);
         most_rows = lhk_max(most_rows, s.rows * call->group);
     }
+    plan->prepack = !call->args.selection && most_rows > (int64_t)v->kernel->strip_rows * LHK_FLASH_STRIPS;
+    plan->source.kind = plan->prepack ? LHK_FLASH_PANELS : LHK_FLASH_ROWS;
     plan->direct = call->args.path == LHK_FLASH_PATH_DIRECT ||
                    (call->args.path == LHK_FLASH_PATH_AUTO && !call->args.selection &&
                     lhk_flash_prefers_direct(most_rows, most_keys));

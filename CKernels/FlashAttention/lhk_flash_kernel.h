@@ -31,6 +31,7 @@ typedef struct lhk_flash_strip {
     float slope[LHK_FLASH_STRIP];        ///< ALiBi slope * log2(e) per row
     int64_t position[LHK_FLASH_STRIP];   ///< absolute position of the row
     const float *log_weights;            ///< per column, natural log, or null
+    bool streamed;  ///< the panels come from memory and serve few rows: reading them in order of address is what counts
     float *o;     ///< unnormalised output rows, row stride padded_v
     float *m, *l;  ///< running maximum (log2 units) and sum per row
 } lhk_flash_strip;

@@ -1,48 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lhk_flash_piece.h"
 
+/// Zeros a block whose panels have padding channels, which packing leaves alone.
+static void clear_padding(const lhk_flash_plan *plan, uint8_t *block) {
+    const lhk_panels *p = &plan->source.panels;
+    if (plan->call->dim_k != p->padded_dim_k || plan->call->dim_v != p->padded_dim_v)
+        memset(block, 0, lhk_panel_block_bytes(p));
+}
+
 /// The scratch block for the next packed piece; in the direct path all pieces of a task stay packed.
 static uint8_t *next_block(lhk_flash_walk *walk) {
     const lhk_flash_plan *plan = walk->plan;
-    uint64_t bytes = lhk_panel_block_bytes(&plan->source.panels);
-    uint8_t *block = walk->scratch->blocks + (uint64_t)walk->scratch_block * bytes;
+    uint8_t *block = walk->scratch->blocks + (uint64_t)walk->scratch_block * lhk_panel_block_bytes(&plan->source.panels);
     if (plan->direct) walk->scratch_block++;
-    const lhk_panels *p = &plan->source.panels;
-    bool padded = plan->call->dim_k != p->padded_dim_k || plan->call->dim_v != p->padded_dim_v;
-    if (padded) memset(block, 0, bytes);
+    clear_padding(plan, block);
     return block;
 }
 
-/// Packs `count` row-major keys, given by `begin` or `index`, as columns [0, count).
-static void pack_rows(lhk_flash_walk *walk, lhk_flash_piece *piece, int64_t begin, int64_t count) {
-    const lhk_flash_plan *plan = walk->plan;
+/// Packs row-major keys [begin, begin + count) of the task's sequence, or those listed in `index`, as columns [0, count)
+/// of `block`. Returns whether a value is infinite or NaN.
+static bool pack_rows(const lhk_flash_plan *plan, const lhk_flash_sequence *sequence, int64_t head, const int32_t *index,
+                      int64_t begin, int64_t count, uint8_t *block) {
     const lhk_panels *p = &plan->source.panels;
     const lhk_tensor *k = &plan->call->args.k, *v = &plan->call->args.v;
-    int64_t head = lhk_flash_kv_head(plan, walk->task), first = walk->task->sequence.first_key;
     int64_t size = (int64_t)lhk_dtype_size(k->dtype), dim_k = plan->call->dim_k, dim_v = plan->call->dim_v;
-    uint8_t *block = next_block(walk);
-    if (piece->index) {
-        for (int64_t x = 0; x < count; x++) {
-            int64_t row = first + piece->index[x];
-            lhk_panel_pack_keys(p, block, x, 1, lhk_row(k, row, head), 0, k->dtype, dim_k);
-            lhk_panel_pack_values(p, block, x, 1, lhk_row(v, row, head), 0, v->dtype, dim_v);
-            piece->may_hold_nonfinite |= lhk_row_nonfinite(lhk_row(v, row, head), v->dtype, dim_v);
-        }
-    } else {
-        lhk_panel_pack_keys(p, block, 0, count, lhk_row(k, first + begin, head), k->stride[0] * size, k->dtype, dim_k);
-        lhk_panel_pack_values(p, block, 0, count, lhk_row(v, first + begin, head), v->stride[0] * size, v->dtype, dim_v);
-        for (int64_t x = 0; x < count && !piece->may_hold_nonfinite; x++)
-            piece->may_hold_nonfinite = lhk_row_nonfinite(lhk_row(v, first + begin + x, head), v->dtype, dim_v);
+    bool nonfinite = false;
+    for (int64_t x = 0; x < count; x += index ? 1 : count) {
+        int64_t row = sequence->first_key + (index ? index[x] : begin), n = index ? 1 : count;
+        lhk_panel_pack_keys(p, block, x, n, lhk_row(k, row, head), k->stride[0] * size, k->dtype, dim_k);
+        nonfinite |= lhk_panel_pack_values(p, block, x, n, lhk_row(v, row, head), v->stride[0] * size, v->dtype, dim_v);
     }
+    return nonfinite;
+}
+
+/// Packs a piece of row-major keys into scratch.
+static void pack_piece(lhk_flash_walk *walk, lhk_flash_piece *piece, int64_t begin, int64_t count) {
+    const lhk_flash_plan *plan = walk->plan;
+    uint8_t *block = next_block(walk);
+    piece->may_hold_nonfinite = pack_rows(plan, &walk->task->sequence, lhk_flash_kv_head(plan, walk->task), piece->index,
+                                          begin, count, block);
     piece->keys = block;
-    piece->values = block + p->value_offset;
+    piece->values = block + plan->source.panels.value_offset;
+}
+
+bool lhk_flash_pack_block(const lhk_flash_plan *plan, const lhk_flash_sequence *sequence, int64_t number, int64_t head,
+                          uint8_t *block) {
+    int64_t begin = number * LHK_BLOCK_TOKENS, count = lhk_min(LHK_BLOCK_TOKENS, sequence->keys - begin);
+    clear_padding(plan, block);
+    return pack_rows(plan, sequence, head, NULL, begin, count, block);
 }
 
 /// Start of the store's block that holds key `key`.
 static const uint8_t *panel_block(const lhk_flash_walk *walk, int64_t key) {
     const lhk_panels *p = &walk->plan->source.panels;
     uint64_t head = (uint64_t)lhk_flash_kv_head(walk->plan, walk->task);
-    return p->base + (uint64_t)(key / p->block_tokens) * p->block_stride + head * p->head_stride;
+    uint64_t block = (uint64_t)(walk->task->first_block + key / p->block_tokens);
+    return p->base + block * p->block_stride + head * p->head_stride;
 }
 
 /// Copies the columns of gathered tokens out of the store's panels into a scratch block.
@@ -73,6 +86,18 @@ static void gather_panels(lhk_flash_walk *walk, lhk_flash_piece *piece, int64_t 
     piece->may_hold_nonfinite = p->values_nonfinite != 0;
 }
 
+/// Unpacks `count` keys of the store, from `begin` on or as listed in `index`, as columns [0, count).
+static void unpack_piece(lhk_flash_walk *walk, lhk_flash_piece *piece, int64_t begin, int64_t count) {
+    const lhk_flash_source *source = &walk->plan->source;
+    lhk_keys keys = {begin, count, piece->index};
+    uint8_t *block = walk->scratch->blocks;
+    piece->may_hold_nonfinite =
+        lhk_store_get_unpack(source->store.ops)(source->store.instance, (uint32_t)lhk_flash_kv_head(walk->plan, walk->task),
+                                                &keys, &source->panels, block) != 0;
+    piece->keys = block;
+    piece->values = block + source->panels.value_offset;
+}
+
 /// Visits keys [begin, end) piece by piece. Pieces end at multiples of 256 keys and at the store's own blocks.
 static void visit_keys(lhk_flash_walk *walk, int64_t begin, int64_t end) {
     const lhk_flash_plan *plan = walk->plan;
@@ -93,7 +118,12 @@ static void visit_keys(lhk_flash_walk *walk, int64_t begin, int64_t end) {
             piece.base = begin;
             piece.begin = 0;
             piece.end = (int32_t)(stop - begin);
-            pack_rows(walk, &piece, begin, stop - begin);
+            pack_piece(walk, &piece, begin, stop - begin);
+        } else if (plan->source.kind == LHK_FLASH_UNPACKED) {
+            piece.base = begin / LHK_PANEL_TOKENS * LHK_PANEL_TOKENS;
+            piece.begin = (int32_t)(begin - piece.base);
+            piece.end = (int32_t)(stop - piece.base);
+            unpack_piece(walk, &piece, piece.base, piece.end);
         }
         walk->visit(walk->context, &piece);
         begin = stop;
@@ -121,7 +151,8 @@ static void visit_tokens(lhk_flash_walk *walk, const lhk_selection *s, int64_t f
         if (count == 0) return;
         lhk_flash_piece piece = {.end = (int32_t)count, .index = index, .log_weights = s->log_weights ? weights : NULL};
         if (walk->plan->source.kind == LHK_FLASH_PANELS) gather_panels(walk, &piece, count);
-        if (walk->plan->source.kind == LHK_FLASH_ROWS) pack_rows(walk, &piece, 0, count);
+        if (walk->plan->source.kind == LHK_FLASH_ROWS) pack_piece(walk, &piece, 0, count);
+        if (walk->plan->source.kind == LHK_FLASH_UNPACKED) unpack_piece(walk, &piece, 0, count);
         walk->visit(walk->context, &piece);
     }
 }

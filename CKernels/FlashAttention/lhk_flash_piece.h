@@ -3,6 +3,8 @@
 #ifndef LHK_FLASH_PIECE_H
 #define LHK_FLASH_PIECE_H
 
+#include <lhk/panel_pack.h>
+
 #include "lhk_flash_plan.h"
 
 typedef struct lhk_flash_piece {
@@ -31,5 +33,10 @@ typedef struct lhk_flash_walk {
 /// Visits, in ascending order per selection of the chain, all pieces that hold keys selected and visible to the tile.
 /// Packed pieces live in scratch until the same scratch block is used again.
 void lhk_flash_walk_pieces(lhk_flash_walk *walk);
+
+/// Packs block `number` of a sequence's row-major keys and values of one KV head. Returns whether a value is infinite or
+/// NaN.
+bool lhk_flash_pack_block(const lhk_flash_plan *plan, const lhk_flash_sequence *sequence, int64_t number, int64_t head,
+                          uint8_t *block);
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lhk_flash_plan.h"
+#include "lhk_flash_piece.h"
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -59,14 +59,14 @@ static void carve_worker(const lhk_flash_plan *plan, lhk_carver *c, lhk_flash_sc
     w->blocks = lhk_carve(c, (uint64_t)plan->scratch_blocks, lhk_panel_block_bytes(&plan->source.panels));
     w->index = lhk_carve(c, LHK_BLOCK_TOKENS, 4);
     w->weights = lhk_carve(c, LHK_BLOCK_TOKENS, 4);
-    w->counts = lhk_carve(c, 2, 8);
+    w->counts = lhk_carve(c, 3, 8);
 }
 
 /// Sets what depends on shapes alone.
 static void set_shape(lhk_flash_plan *plan) {
     const lhk_panels *p = &plan->source.panels;
     plan->tile_rows = (int64_t)plan->kernel->strip_rows * LHK_FLASH_STRIPS;
-    switch (plan->kernel->query_dtype) {
+    switch (plan->source.kind == LHK_FLASH_TILES ? LHK_DTYPE_F32 : plan->kernel->query_dtype) {
         case LHK_DTYPE_I8: plan->ldq = 2 + p->padded_dim_k / 4 * (int64_t)plan->kernel->query_words; break;
         case LHK_DTYPE_BF16: plan->ldq = p->padded_dim_k / 2; break;
         default: plan->ldq = p->padded_dim_k;
@@ -82,11 +82,27 @@ static uint64_t worker_size(const lhk_flash_plan *plan, bool *overflow) {
     return carver.used;
 }
 
+/// Room for the blocks of all sequences, [block][kv_head] as in a store.
+static void carve_panels(lhk_flash_plan *plan, lhk_carver *carver, bool has_base) {
+    lhk_panels *p = &plan->source.panels;
+    int64_t blocks = 0;
+    plan->first_block = lhk_carve(carver, (uint64_t)plan->call->sequences + 1, 8);
+    for (int64_t b = 0; b < plan->call->sequences; b++) {
+        if (has_base) plan->first_block[b] = blocks;
+        blocks += ceil_div(lhk_flash_get_sequence(plan->call, b).keys, LHK_BLOCK_TOKENS);
+    }
+    if (has_base) plan->first_block[plan->call->sequences] = blocks;
+    p->head_stride = lhk_panel_block_bytes(p);
+    p->block_stride = p->head_stride * (uint64_t)plan->call->kv_heads;
+    p->base = lhk_carve(carver, (uint64_t)blocks, p->block_stride);
+}
+
 bool lhk_flash_plan_make(lhk_flash_plan *plan, uint32_t workers, uint8_t *base, uint64_t *bytes) {
     const lhk_flash_call *call = plan->call;
     set_shape(plan);
     read_selection(plan);
-    bool needs_scratch = plan->source.kind == LHK_FLASH_ROWS || call->args.selection;
+    uint32_t kind = plan->source.kind;
+    bool needs_scratch = kind == LHK_FLASH_ROWS || kind == LHK_FLASH_UNPACKED || (kind == LHK_FLASH_PANELS && call->args.selection);
     plan->scratch_blocks = !needs_scratch ? 0 : plan->direct ? LHK_FLASH_DIRECT_PIECES : 1;
     int64_t tiles = 0, most_rows = 0;
     for (int64_t b = 0; b < call->sequences; b++) {
@@ -114,6 +130,7 @@ bool lhk_flash_plan_make(lhk_flash_plan *plan, uint32_t workers, uint8_t *base, 
     bool overflow = false;
     plan->worker_bytes = worker_size(plan, &overflow);
     plan->workers = lhk_carve(&carver, workers, plan->worker_bytes);
+    if (plan->prepack) carve_panels(plan, &carver, base != NULL);
     uint64_t partial_rows = plan->any_split ? (uint64_t)(plan->tasks * plan->tile_rows) : 0;
     plan->partials = lhk_carve(&carver, partial_rows, 4 * (plan->source.panels.padded_dim_v + 2));
     *bytes = carver.used;
@@ -144,15 +161,22 @@ lhk_flash_scratch lhk_flash_plan_scratch(const lhk_flash_plan *plan, uint32_t wo
     return scratch;
 }
 
-lhk_flash_task lhk_flash_plan_task(const lhk_flash_plan *plan, int64_t number) {
-    int64_t low = 0, high = plan->call->sequences;
+/// The sequence that holds entry `number` of those that begin at first[0 .. sequences).
+static int64_t find_sequence(const int64_t *first, int64_t sequences, int64_t number) {
+    int64_t low = 0, high = sequences;
     while (high - low > 1) {
         int64_t middle = (low + high) / 2;
-        if (plan->first_task[middle] <= number) low = middle;
+        if (first[middle] <= number) low = middle;
         else high = middle;
     }
+    return low;
+}
+
+lhk_flash_task lhk_flash_plan_task(const lhk_flash_plan *plan, int64_t number) {
+    int64_t low = find_sequence(plan->first_task, plan->call->sequences, number);
     // Empty sequences share their first task with the next one; the search ends at the last, which owns it.
     lhk_flash_task t = {.number = number, .sequence = lhk_flash_get_sequence(plan->call, low), .splits = plan->splits[low]};
+    if (plan->prepack) t.first_block = plan->first_block[low];
     int64_t local = number - plan->first_task[low], tiles = tile_count(plan, t.sequence.rows);
     t.split = local % t.splits;
     t.head = local / t.splits % plan->heads;
@@ -185,10 +209,24 @@ static void run_one(void *context, int64_t number, uint32_t worker) {
     lhk_flash_run_task(run->plan, &task, &scratch);
 }
 
-void lhk_flash_run(const lhk_flash_plan *plan, const lhk_host *host, lhk_attention_stats *stats) {
-    for (uint32_t w = 0; w < host->workers; w++) {
-        uint64_t *counts = lhk_flash_plan_scratch(plan, w).counts;
-        counts[0] = counts[1] = 0;
+static void pack_one(void *context, int64_t number, uint32_t worker) {
+    const lhk_flash_plan *plan = context;
+    int64_t block = number / plan->call->kv_heads, head = number % plan->call->kv_heads;
+    int64_t b = find_sequence(plan->first_block, plan->call->sequences, block);
+    lhk_flash_sequence sequence = lhk_flash_get_sequence(plan->call, b);
+    const lhk_panels *p = &plan->source.panels;
+    uint8_t *at = (uint8_t *)p->base + (uint64_t)block * p->block_stride + (uint64_t)head * p->head_stride;
+    bool nonfinite = lhk_flash_pack_block(plan, &sequence, block - plan->first_block[b], head, at);
+    lhk_flash_plan_scratch(plan, worker).counts[2] += nonfinite;
+}
+
+void lhk_flash_run(lhk_flash_plan *plan, const lhk_host *host, lhk_attention_stats *stats) {
+    for (uint32_t w = 0; w < host->workers; w++)
+        memset(lhk_flash_plan_scratch(plan, w).counts, 0, 3 * sizeof(uint64_t));
+    if (plan->prepack) {
+        lhk_parallel_for(host, plan->first_block[plan->call->sequences] * plan->call->kv_heads, pack_one, plan);
+        for (uint32_t w = 0; w < host->workers; w++)
+            plan->source.panels.values_nonfinite |= lhk_flash_plan_scratch(plan, w).counts[2] != 0;
     }
     run_context run = {plan, false};
     lhk_parallel_for(host, plan->tasks, run_one, &run);
@@ -202,7 +240,8 @@ void lhk_flash_run(const lhk_flash_plan *plan, const lhk_host *host, lhk_attenti
         attended += counts[0];
         visible += counts[1];
     }
-    const char *path = plan->source.kind == LHK_FLASH_TILES ? "tiles" : plan->direct ? "direct"
+    const char *path = plan->source.kind == LHK_FLASH_TILES ? "tiles" : plan->source.kind == LHK_FLASH_UNPACKED ? "unpacked"
+                       : plan->direct                       ? "direct"
                        : plan->any_split                    ? "split"
                                                             : "blockwise";
     lhk_flash_count(stats, attended, visible, path);

@@ -12,14 +12,17 @@
 #include "lhk_flash_kernel.h"
 
 #define LHK_FLASH_STRIPS 16        ///< strips per tile
+#define LHK_FLASH_STREAM_STRIPS 4  ///< the first strip of a task of so few streams its panels from memory
 #define LHK_FLASH_TARGET_TASKS 64  ///< keys are split until there are about this many tasks ...
 #define LHK_FLASH_SPLIT_KEYS 512   ///< ... but a split keeps this many keys
+#define LHK_FLASH_UNPACK_ROWS 24   ///< query rows of a KV head from which on blocks are unpacked rather than scored by tiles
 #define LHK_FLASH_DIRECT_PIECES 24  ///< pieces of LHK_FLASH_DIRECT_KEYS keys: blocks, cut at sinks and windows
 
 /// Where keys and values come from.
-#define LHK_FLASH_PANELS 0u  ///< a dense store's panels, used in place
+#define LHK_FLASH_PANELS 0u  ///< panels used in place: a dense store's, or row-major tensors packed whole beforehand
 #define LHK_FLASH_ROWS 1u    ///< row-major tensors, packed block by block into scratch
 #define LHK_FLASH_TILES 2u   ///< a store that scores and sums its own tiles
+#define LHK_FLASH_UNPACKED 3u  ///< the same with enough query rows that unpacking a block into scratch pays
 typedef struct lhk_flash_source {
     uint32_t kind;
     lhk_panels panels;  ///< of the store, or of the scratch blocks
@@ -37,7 +40,7 @@ typedef struct lhk_flash_scratch {
     uint8_t *blocks;        ///< packed blocks for sources that need it
     int32_t *index;         ///< gathered tokens of a piece
     float *weights;         ///< their log weights
-    uint64_t *counts;       ///< [0] pairs attended, [1] pairs visible
+    uint64_t *counts;       ///< [0] pairs attended, [1] pairs visible, [2] blocks packed with values that are no numbers
 } lhk_flash_scratch;
 
 typedef struct lhk_flash_plan {
@@ -45,6 +48,7 @@ typedef struct lhk_flash_plan {
     const lhk_flash_kernel *kernel;
     lhk_flash_source source;
     bool direct, packed;
+    bool prepack;  ///< row-major tensors that several tiles read: packed once into the workspace, before any task
     int64_t heads;        ///< KV heads if packed, else query heads
     int64_t group;        ///< query heads per task: call->group if packed, else 1
     int64_t tile_rows;    ///< most rows of a task
@@ -56,6 +60,7 @@ typedef struct lhk_flash_plan {
     // workspace
     int64_t *first_task;  ///< [sequences + 1]
     int64_t *splits;      ///< [sequences]
+    int64_t *first_block;  ///< [sequences + 1], with prepack
     float *partials;      ///< [tasks][tile_rows][padded_dim_v + 2]: o, m, l; only when any_split
     uint8_t *workers;
     uint64_t worker_bytes;
@@ -66,6 +71,7 @@ typedef struct lhk_flash_task {
     int64_t number;
     lhk_flash_sequence sequence;
     int64_t head, split, splits;
+    int64_t first_block;  ///< of the sequence, in the panels
     int64_t first, rows;  ///< rows of the tile: row r is query row (first + r) / group, head (first + r) % group of the task's
 } lhk_flash_task;
 
@@ -79,8 +85,8 @@ bool lhk_flash_plan_bound(lhk_flash_plan *plan, int64_t rows, uint32_t workers, 
 lhk_flash_scratch lhk_flash_plan_scratch(const lhk_flash_plan *plan, uint32_t worker);
 lhk_flash_task lhk_flash_plan_task(const lhk_flash_plan *plan, int64_t number);
 
-/// Runs the whole plan on `host`.
-void lhk_flash_run(const lhk_flash_plan *plan, const lhk_host *host, lhk_attention_stats *stats);
+/// Runs the whole plan on `host`, once.
+void lhk_flash_run(lhk_flash_plan *plan, const lhk_host *host, lhk_attention_stats *stats);
 
 /// One task, and the merge and output of finished rows (lhk_flash_task.c, lhk_flash_finish.c).
 void lhk_flash_run_task(const lhk_flash_plan *plan, const lhk_flash_task *task, const lhk_flash_scratch *scratch);

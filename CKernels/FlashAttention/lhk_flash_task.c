@@ -12,12 +12,19 @@ typedef struct lhk_flash_tile {
     int32_t piece_count;
 } lhk_flash_tile;
 
+/// What multiplies dot products: log2 units, unless softcap follows.
+static float score_scale(const lhk_flash_call *call) {
+    return call->softcap > 0 ? call->scale / call->softcap : call->scale * log2_e;
+}
+
+/// Packs the queries of a tile, for a store's own tiles in f32 and scaled, so that its scores need no pass for that.
 static void pack_queries(const lhk_flash_tile *tile) {
     const lhk_flash_plan *plan = tile->plan;
     const lhk_tensor *q = &plan->call->args.q;
     int64_t dim = plan->call->dim_k, padded = plan->source.panels.padded_dim_k;
-    bool to_bf16 = plan->kernel->query_dtype == LHK_DTYPE_BF16, to_i8 = plan->kernel->query_dtype == LHK_DTYPE_I8;
-    float row_f32[LHK_FLASH_MAX_HEAD_DIM];
+    bool tiles = plan->source.kind == LHK_FLASH_TILES, to_bf16 = plan->kernel->query_dtype == LHK_DTYPE_BF16 && !tiles;
+    bool to_i8 = plan->kernel->query_dtype == LHK_DTYPE_I8;
+    float scale = tiles ? score_scale(plan->call) : 1, row_f32[LHK_FLASH_MAX_HEAD_DIM];
     for (int64_t r = 0; r < tile->task->rows; r++) {
         int64_t row = lhk_flash_query_row(plan, tile->task, r);
         const void *from = lhk_row(q, tile->task->sequence.first_row + row, lhk_flash_query_head(plan, tile->task, r));
@@ -28,8 +35,8 @@ static void pack_queries(const lhk_flash_tile *tile) {
                 out[c] = c < dim ? (uint16_t)lhk_panel_bits(from, q->dtype, LHK_DTYPE_BF16, c) : 0;
         } else {
             float *out = to_i8 ? row_f32 : (float *)to;
-            if (q->dtype == LHK_DTYPE_F32) memcpy(out, from, (size_t)dim * sizeof *out);
-            else for (int64_t c = 0; c < dim; c++) out[c] = lhk_load_element(from, q->dtype, c);
+            if (q->dtype == LHK_DTYPE_F32 && scale == 1) memcpy(out, from, (size_t)dim * sizeof *out);
+            else for (int64_t c = 0; c < dim; c++) out[c] = lhk_load_element(from, q->dtype, c) * scale;
             for (int64_t c = dim; c < padded; c++) out[c] = 0;
             if (to_i8) plan->kernel->pack_query(out, dim, padded, plan->source.panels.rotation, (lhk_flash_query8 *)to);
         }
@@ -92,12 +99,9 @@ static bool make_strip(const lhk_flash_tile *tile, const lhk_flash_piece *piece,
     *strip = (lhk_flash_strip){.rows = rows, .q = (const uint32_t *)scratch->q + first * plan->ldq, .ldq = plan->ldq,
                                .keys = piece->keys, .key_scales = piece->key_scales, .values = piece->values, .padded_k = p->padded_dim_k,
                                .padded_v = p->padded_dim_v, .index = piece->index, .base = piece->base,
-                               .scale = call->scale * log2_e, .log_weights = piece->log_weights,
+                               .scale = score_scale(call), .log_weights = piece->log_weights,
                                .o = scratch->o + first * p->padded_dim_v, .m = scratch->m + first, .l = scratch->l + first};
-    if (call->softcap > 0) {
-        strip->scale = call->scale / call->softcap;
-        strip->softcap = call->softcap * log2_e;
-    }
+    if (call->softcap > 0) strip->softcap = call->softcap * log2_e;
     strip->biased = call->params.alibi_slopes || piece->log_weights;
     for (int32_t r = 0; strip->biased && r < rows; r++) {
         strip->position[r] = scratch->positions[first + r];
@@ -111,15 +115,15 @@ static bool make_strip(const lhk_flash_tile *tile, const lhk_flash_piece *piece,
 static void score_tiles(const lhk_flash_tile *tile, const lhk_flash_strip *strip, float *s, int64_t lds) {
     const lhk_flash_plan *plan = tile->plan;
     const lhk_store_ref *store = &plan->source.store;
-    int32_t offset = strip->begin - lhk_flash_first(strip), width = lhk_flash_width(strip);
-    lhk_keys keys = {strip->base + strip->begin, strip->end - strip->begin, strip->index ? strip->index + strip->begin : NULL};
-    for (int32_t r = 0; r < strip->rows; r++)
-        for (int32_t x = 0; x < width; x++) s[r * lds + x] = 0;
+    int32_t offset = strip->begin - lhk_flash_first(strip), width = lhk_flash_width(strip), count = strip->end - strip->begin;
+    lhk_keys keys = {strip->base + strip->begin, count, strip->index ? strip->index + strip->begin : NULL};
     store->ops->score(store->instance, (uint32_t)lhk_flash_kv_head(plan, tile->task), strip->q, strip->ldq, strip->rows,
                       &keys, s + offset, lds);
-    for (int32_t r = 0; r < strip->rows; r++)
-        for (int32_t x = 0; x < width; x++) s[r * lds + x] *= strip->scale;
-    plan->kernel->modify(strip, s, lds);
+    for (int32_t r = 0; r < strip->rows; r++) {  // columns that the store does not know of, masked below
+        for (int32_t x = 0; x < offset; x++) s[r * lds + x] = 0;
+        for (int32_t x = offset + count; x < width; x++) s[r * lds + x] = 0;
+    }
+    if (strip->softcap != 0 || strip->biased || strip->masked) plan->kernel->modify(strip, s, lds);
 }
 
 /// The second product where values may be infinite or NaN and some are masked: only those with weight take part.
@@ -167,8 +171,8 @@ static void attend_piece(void *context, const lhk_flash_piece *piece) {
         lhk_flash_strip strip;
         int32_t rows = (int32_t)lhk_min(step, tile->task->rows - first);
         if (!make_strip(tile, piece, first, rows, &strip, &tile->scratch->counts[0])) continue;
+        strip.streamed = first == 0 && tile->task->rows <= LHK_FLASH_STREAM_STRIPS * step;
         bool tiles = plan->source.kind == LHK_FLASH_TILES, only_visible = strip.masked && piece->may_hold_nonfinite;
-        if (tiles) strip.masked = true;
         if (tiles) score_tiles(tile, &strip, s, plan->lds);
         else plan->kernel->scores(&strip, s, plan->lds);
         (tiles || only_visible ? plan->kernel->softmax_f32 : plan->kernel->softmax)(&strip, s, plan->lds,

@@ -48,7 +48,7 @@ typedef struct rows_job {
     const lhk_host *host;
     const float *x, *w;
     float *out;
-    size_t x_stride, out_stride, rows, cols;
+    size_t x_stride, out_stride, rows, cols, heads;
     float eps;
     uint32_t gate;
     const uint8_t *source;
@@ -76,6 +76,35 @@ void lhk_run_rms_norm(const lhk_host *host, const float *x, size_t x_stride, con
     rows_job job = {.host = host, .x = x, .w = w, .out = out, .x_stride = x_stride, .out_stride = out_stride,
                     .rows = rows, .cols = cols, .eps = eps};
     lhk_parallel_for(host, row_tasks(rows), norm_task, &job);
+}
+
+static void head_norm_task(void *context, int64_t task, uint32_t worker) {
+    (void)worker;
+    const rows_job *job = context;
+    size_t first, rows = rows_of_task(job, task, &first);
+    for (size_t r = first; r < first + rows; r++) {
+        float *row = job->out + r * job->out_stride;
+        lhk_layer_rms_norm(job->host->isa, row, job->cols, job->w, job->eps, row, job->cols, job->heads, job->cols);
+    }
+}
+
+void lhk_run_head_norm(const lhk_host *host, float *x, size_t stride, const float *w, float eps, size_t rows,
+                       size_t heads, size_t dim) {
+    rows_job job = {.host = host, .w = w, .out = x, .out_stride = stride, .rows = rows, .cols = dim, .heads = heads,
+                    .eps = eps};
+    lhk_parallel_for(host, row_tasks(rows), head_norm_task, &job);
+}
+
+static void add_task(void *context, int64_t task, uint32_t worker) {
+    (void)worker;
+    const rows_job *job = context;
+    size_t first, rows = rows_of_task(job, task, &first), at = first * job->cols;
+    lhk_layer_add(job->host->isa, job->x + at, job->w + at, job->out + at, rows * job->cols);
+}
+
+void lhk_run_add(const lhk_host *host, const float *a, const float *b, float *out, size_t rows, size_t cols) {
+    rows_job job = {.host = host, .x = a, .w = b, .out = out, .rows = rows, .cols = cols};
+    lhk_parallel_for(host, row_tasks(rows), add_task, &job);
 }
 
 static void gate_task(void *context, int64_t task, uint32_t worker) {

@@ -46,19 +46,22 @@ static void score_row(const fuzz_case *c, const fuzz_sequence *s, int64_t row, i
         }
         int64_t key = ((s->first_key + w->entries[e].key) * p->kv_heads + head / (heads / p->kv_heads)) * dim;
         const float *k = c->k + key;
-        double dot = 0, magnitude = 0, squares = 0;
+        double dot = 0, magnitude = 0, squares = 0, largest = 0, size = 0;
         for (int64_t x = 0; x < dim; x++) {
             double product = (double)q[x] * (double)k[x];
             dot += product;
             magnitude += fabs(product);
             squares += product * product;
+            largest = fmax(largest, fabs((double)q[x]));
+            size += fabs((double)k[x]);
         }
         double distance = fabs((double)(row + s->offset - w->entries[e].key)), raw = dot * scale;
         double capped = cap > 0 ? cap * tanh(raw / cap) : raw, value = capped - slope * distance + w->entries[e].weight;
         w->score[e] = value;
         w->spread[e] = 2.5 * scale * sqrt(squares) + fabs(raw);
         w->magnitude[e] = scale * magnitude;
-        if (c->rotated_q) w->coarse[e] = scale * coarse_error(c->rotated_q + (q - c->q), c->rotated_k + key, dim);
+        w->coarse[e] = scale * (c->rotated_q ? coarse_error(c->rotated_q + (q - c->q), c->rotated_k + key, dim)
+                                             : largest / 253.9 * size);
         // The parts of E_j other than A_j and max|s|, in its units: kept with A_j by dividing through its factor.
         double rest = 2 * fabs(capped) + 2 * fabs(slope) * distance + fabs((double)w->entries[e].weight) + 4 * cap;
         w->magnitude[e] += rest / (2 + sqrt((double)dim) / 2);
@@ -87,7 +90,8 @@ static double score_error(const fuzz_case *c, const row_sums *r, const fuzz_boun
     double error = 0x1p-23 * ((2 + sqrt((double)c->problem.dim_k) / 2) * w->magnitude[e] + r->largest);
     if (arithmetic == FUZZ_ARITHMETIC_BF16 && c->problem.query_dtype != LHK_DTYPE_BF16)
         error += 0x1p-8 * fmin(w->magnitude[e], w->spread[e]);
-    return arithmetic == FUZZ_ARITHMETIC_I8 ? error + w->coarse[e] : error;
+    bool coarse = arithmetic == FUZZ_ARITHMETIC_CODES || arithmetic == FUZZ_ARITHMETIC_I8;
+    return coarse ? error + w->coarse[e] : error;
 }
 
 static const float *value_of(const fuzz_case *c, const fuzz_sequence *s, int64_t head, const fuzz_entry *entry) {
@@ -96,10 +100,12 @@ static const float *value_of(const fuzz_case *c, const fuzz_sequence *s, int64_t
     return c->v + ((s->first_key + entry->key) * p->kv_heads + head / (p->query_heads / p->kv_heads)) * p->dim_v;
 }
 
-/// Adds an entry of probability p and bound D to the sums per channel. A vanishing weight on a value that is not finite
-/// makes the channel free (NaN).
-static void add_entry(const float *v, int64_t dim, double p, double bound, float *tolerance) {
-    float w = (float)(p * bound + 2 * FLT_MIN);
+/// Adds an entry of probability p and bound D to the sums per channel, and `coarse` times its largest value to all of them. A
+/// vanishing weight on a value that is not finite makes the channel free (NaN).
+static void add_entry(const float *v, int64_t dim, double p, double bound, double coarse, float *tolerance) {
+    float w = (float)(p * bound + 2 * FLT_MIN), largest = 0;
+    for (int64_t x = 0; x < dim && coarse > 0; x++) largest = fmaxf(largest, fabsf(v[x]));
+    for (int64_t x = 0; x < dim && coarse > 0; x++) tolerance[x] += (float)(p * coarse) * largest;
     for (int64_t x = 0; x < dim; x++) {
         float size = fabsf(v[x]);
         if (size <= FLT_MAX) tolerance[x] += w * size;
@@ -125,7 +131,8 @@ static void bound_row(fuzz_case *c, const fuzz_sequence *s, int64_t row, int64_t
         double p = exp(w->score[e] - r->maximum) / r->total, error = score_error(c, r, w, e, arithmetic);
         double bound = (error < 50 ? expm1(error) : 1e20) + base;
         if (w->score[e] == -INFINITY) error = bound = 0;
-        add_entry(value_of(c, s, head, &w->entries[e]), dim, p, bound, tolerance);
+        add_entry(value_of(c, s, head, &w->entries[e]), dim, p, bound,
+                  arithmetic == FUZZ_ARITHMETIC_CODES ? 0x1p-7 : 0, tolerance);
         sum += p * bound;
         worst = fmax(worst, error);
     }

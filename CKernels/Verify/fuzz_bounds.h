@@ -11,7 +11,10 @@
 /// to 8 bits, independently per channel (first term) or, where its channels are equal, alike (second).
 ///     B = 2e-6 (1 + sqrt(keys)/64)  for f32: exp2, sums over keys, rescaling, division;
 ///     B = that + 2^-8               for bf16 units: probabilities are rounded to 8 bits.
-/// Queries in 8 bits: of a rotated row q' each channel errs by up to h = max|q'| / 254, so with the rotated key k'
+/// Stores that meet their codes with integers ("codes"; bf16 units may join them) round queries to 8 bits of the largest in
+/// the row, and probabilities times scales to 15 bits of the largest among at most 256 keys:
+///     E_j of bf16 without the term of q, plus scale max|q| / 254 sum_c |k_c|;   D_j |v_j| takes 2^-7 max|v_j| more.
+/// Kernels on 8-bit keys do so with a rotated row q', whose channels err by up to h = max|q'| / 254; with the rotated key k'
 ///     E_j of bf16 without the term of q, plus scale h min(sum_c |k'_c|, 3 sqrt(sum_c k'_c^2) + |sum_c k'_c|)
 /// (errors of like sign, or independent ones by 5 deviations), plus 2^-20 scale |q'| |k'| for rotating in f32.
 /// When sum_j p_j D_j > 1/2 the expansion is void, and the output is only known to lie among the values:

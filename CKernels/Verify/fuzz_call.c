@@ -80,6 +80,7 @@ static bool size_workspace(fuzz_check *check, const lhk_fuzz_args *args, const l
     fuzz_buffer *buffer = &check->c->arena->workspace;
     if (!fuzz_buffer_prepare(buffer, bytes, LHK_ALIGNMENT, false)) return false;
     fuzz_buffer_set(buffer, call.workspace_byte);
+    fuzz_buffer_forget(buffer);
     *workspace = (lhk_workspace){buffer->data, bytes};
     return true;
 }
@@ -88,10 +89,7 @@ bool fuzz_attend(fuzz_check *check, const lhk_fuzz_args *args, fuzz_call call, l
     lhk_error error = {.struct_size = sizeof error};
     fuzz_loop loop;
     lhk_host host = fuzz_make_host(&loop, call.workers, check->isa);
-    if (call.use_pool) {
-        host = *check->options->pool;
-        host.isa = check->isa;
-    }
+    if (call.use_pool) host = fuzz_make_pool_host(&loop, check->options->pool, check->isa);
     guarded_attend g = {check, args, &host, {NULL, 0}, &error, LHK_OK};
     check->refused = false;
     if (!size_workspace(check, args, &host, call, &g.workspace, &error, what)) return false;

@@ -10,7 +10,7 @@
 #include "fuzz_view.h"
 
 /// How a kernel computes: decides the bound. Index of fuzz_case.tolerance.
-enum { FUZZ_ARITHMETIC_F32, FUZZ_ARITHMETIC_BF16, FUZZ_ARITHMETIC_I8, FUZZ_ARITHMETICS };
+enum { FUZZ_ARITHMETIC_F32, FUZZ_ARITHMETIC_BF16, FUZZ_ARITHMETIC_CODES, FUZZ_ARITHMETIC_I8, FUZZ_ARITHMETICS };
 
 /// Mappings that outlive a case.
 typedef struct fuzz_arena {

@@ -11,6 +11,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#if defined(__has_feature)
+#if __has_feature(memory_sanitizer)
+#include <sanitizer/msan_interface.h>
+#define FUZZ_MEMORY_SANITIZER
+#endif
+#endif
+
 #ifndef MAP_NORESERVE
 #define MAP_NORESERVE 0
 #endif
@@ -47,6 +54,14 @@ void fuzz_buffer_set(fuzz_buffer *buffer, int byte) {
     if (buffer->bytes) memset(buffer->data, byte, buffer->bytes);
 }
 
+void fuzz_buffer_forget(const fuzz_buffer *buffer) {
+#if defined(FUZZ_MEMORY_SANITIZER)
+    __msan_allocated_memory(buffer->data, buffer->bytes);
+#else
+    (void)buffer;
+#endif
+}
+
 bool fuzz_buffer_slack_intact(const fuzz_buffer *buffer) {
     for (size_t i = 0; i < buffer->slack; i++)
         if (buffer->data[buffer->bytes + i] != FUZZ_SLACK) return false;
@@ -70,14 +85,15 @@ static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
 enum { RETURNED, FAULTED, LEFT };
 
 static _Thread_local sigjmp_buf *recovery;
+static _Thread_local bool on_pool;
 static struct sigaction previous[FAULTS];
 static pthread_once_t installed = PTHREAD_ONCE_INIT;
-static char last_words[512];
+static char last_words[4096];
 static size_t last_words_size;
 
 static void on_fault(int number, siginfo_t *info, void *machine) {
     (void)info, (void)machine;
-    if (recovery) siglongjmp(*recovery, FAULTED);
+    if (recovery && !on_pool) siglongjmp(*recovery, FAULTED);
     if (last_words_size && write(STDERR_FILENO, last_words, last_words_size) >= 0) _exit(1);
     for (size_t i = 0; i < FAULTS; i++)  // the instruction faults again, under the former handler
         if (faults[i] == number) sigaction(number, &previous[i], NULL);
@@ -105,6 +121,8 @@ void fuzz_leave(void) {
     if (!recovery) abort();
     siglongjmp(*recovery, LEFT);
 }
+
+void fuzz_set_on_pool(bool value) { on_pool = value; }
 
 void fuzz_set_last_words(const char *text) {
     last_words_size = 0;

@@ -27,6 +27,8 @@ bool fuzz_buffer_prepare(fuzz_buffer *buffer, size_t bytes, size_t alignment, bo
 void fuzz_buffer_fill(fuzz_buffer *buffer);
 /// Fills with one byte value.
 void fuzz_buffer_set(fuzz_buffer *buffer, int byte);
+/// Declares the content undefined, whatever it is: the memory sanitizer then reports a decision taken on it.
+void fuzz_buffer_forget(const fuzz_buffer *buffer);
 /// Whether the slack still holds the canary.
 bool fuzz_buffer_slack_intact(const fuzz_buffer *buffer);
 void fuzz_buffer_protect(fuzz_buffer *buffer, bool writable);
@@ -37,6 +39,9 @@ void fuzz_buffer_free(fuzz_buffer *buffer);
 bool fuzz_guarded(void (*body)(void *), void *context);
 /// Ends the body of the innermost fuzz_guarded of this thread at once, which then returns true.
 __attribute__((noreturn)) void fuzz_leave(void);
+/// Whether this thread takes part in the loop of a pool of threads, which cannot be left halfway: a fault then ends the
+/// process, as one on another thread does.
+void fuzz_set_on_pool(bool value);
 /// What a fault on another thread writes to stderr before the process ends with exit code 1. Copied; "" for nothing.
 void fuzz_set_last_words(const char *text);
 

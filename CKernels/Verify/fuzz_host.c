@@ -3,6 +3,8 @@
 
 #include <stddef.h>
 
+#include "fuzz_guard.h"
+
 static void run_backward(void *context, int64_t tasks, lhk_task task, void *task_context) {
     fuzz_loop *loop = context;
     loop->nested |= loop->depth > 0;
@@ -15,6 +17,23 @@ lhk_host fuzz_make_host(fuzz_loop *loop, uint32_t workers, lhk_isa isa) {
     *loop = (fuzz_loop){.workers = workers};
     return (lhk_host){.struct_size = sizeof(lhk_host), .workers = workers, .isa = isa, .context = loop,
                       .parallel_for = workers > 1 ? run_backward : NULL};
+}
+
+static void run_on_pool(void *context, int64_t tasks, lhk_task task, void *task_context) {
+    const lhk_host *pool = ((fuzz_loop *)context)->pool;
+    fuzz_set_on_pool(true);
+    pool->parallel_for(pool->context, tasks, task, task_context);
+    fuzz_set_on_pool(false);
+}
+
+lhk_host fuzz_make_pool_host(fuzz_loop *loop, const lhk_host *pool, lhk_isa isa) {
+    *loop = (fuzz_loop){.workers = pool->workers, .pool = pool};
+    lhk_host host = *pool;
+    host.isa = isa;
+    if (!pool->parallel_for) return host;
+    host.context = loop;
+    host.parallel_for = run_on_pool;
+    return host;
 }
 
 const char *fuzz_level_name(lhk_isa isa) {

@@ -8,9 +8,12 @@ static bool allocate(fuzz_case *c) {
     size_t rows = (size_t)(c->args.q.shape[0] * c->problem.query_heads), elements = rows * (size_t)c->problem.dim_v;
     c->expected = fuzz_alloc(c, elements, sizeof(double));
     c->expected_lse = fuzz_alloc(c, rows, sizeof(double));
-    bool coarse = c->subject->arithmetic == LHK_FUZZ_ARITHMETIC_I8;
+    uint32_t arithmetic = c->subject->arithmetic;
+    int only = arithmetic == LHK_FUZZ_ARITHMETIC_CODES ? FUZZ_ARITHMETIC_CODES
+               : arithmetic == LHK_FUZZ_ARITHMETIC_I8  ? FUZZ_ARITHMETIC_I8
+                                                       : -1;
     for (int i = 0; i < FUZZ_ARITHMETICS; i++) {
-        if (coarse != (i == FUZZ_ARITHMETIC_I8)) continue;
+        if (only >= 0 ? i != only : i >= FUZZ_ARITHMETIC_CODES) continue;
         if (i == FUZZ_ARITHMETIC_BF16 && c->problem.kv_dtype != LHK_DTYPE_BF16) continue;
         c->tolerance[i] = fuzz_alloc(c, elements, sizeof(float));
         c->lse_tolerance[i] = fuzz_alloc(c, rows, sizeof(float));

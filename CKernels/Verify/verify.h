@@ -10,6 +10,7 @@
 
 #define VERIFY_BUFFERS 64
 #define VERIFY_OPTIONS 8
+#define VERIFY_EVERY_BYTE 256
 
 /// Options of one option set; `text` holds what they point to.
 typedef struct verify_options {
@@ -25,11 +26,14 @@ typedef struct verify_store {
     lhk_dtype panels;  ///< what the other role sees of its panels; NONE: it has none, or they are hidden
     bool hidden;       ///< its panels are not shown
     uint32_t rotation;  ///< of queries, LHK_ROTATION_*
+    verify_options options;
+    char name[120];    ///< method, options, and whether panels are hidden
 } verify_store;
 
 struct lhk_verify {
     lhk_host pool;
     uint64_t seed;
+    char *command;  ///< how a line that replays a case begins
     lhk_verify_target *targets;
     uint32_t target_count;
     verify_store *stores;
@@ -38,6 +42,26 @@ struct lhk_verify {
     fuzz_buffer buffers[VERIFY_BUFFERS];  ///< of the other roles
 };
 
+/// Value classes of rows.
+typedef enum verify_values {
+    VERIFY_NORMAL,
+    VERIFY_WIDE,     ///< magnitudes from 2^-40 to 2^40
+    VERIFY_SPECIAL,  ///< with NaN, infinities, signed zeros, subnormals
+    VERIFY_ZERO,     ///< zeros of both signs
+    VERIFY_EQUAL,    ///< all elements equal
+    VERIFY_TINY,     ///< subnormal in f16, the least of them in f32
+    VERIFY_OUTLIER,  ///< one channel a hundred times the others
+    VERIFY_VALUE_CLASSES
+} verify_values;
+
+/// What a case with a name fixes; sizes of 0 are drawn.
+typedef struct verify_fixed {
+    int64_t kv_heads, dim_k, dim_v, tokens, first;
+    bool has_first;
+    verify_values values;
+    bool every_byte;  ///< damage each of the first VERIFY_EVERY_BYTE bytes of what is saved, and cut it there; some later ones
+} verify_fixed;
+
 /// One case of one target under one set of levels.
 typedef struct verify_check {
     lhk_verify *v;
@@ -45,6 +69,8 @@ typedef struct verify_check {
     lhk_verify_outcome *outcome;
     lhk_isa isa;
     uint64_t index;
+    const char *name;           ///< of the case; null: random case `index`, else `index` is the part
+    const verify_fixed *fixed;  ///< null: everything is drawn
     fuzz_rng rng;
     const char *step;    ///< what is being done, for failures
     uint32_t buffers;    ///< in use
@@ -75,9 +101,13 @@ fuzz_buffer *verify_buffer(verify_check *check, uint64_t bytes, uint64_t alignme
 
 /// A host of the harness itself.
 lhk_host verify_host(verify_check *check, uint32_t workers);
+/// The caller's pool of threads, under the levels of the check.
+lhk_host verify_pool(verify_check *check);
 
 /// Reads `key=value,...`; false when it is no such list or too long.
 bool verify_parse_options(const char *text, verify_options *out);
+/// The problem for a store of `keys` tokens: that of another role, with the store's own options.
+lhk_problem verify_store_problem(const verify_store *store, const lhk_problem *problem, int64_t keys);
 /// Option set `number` of the target's method; set 0 and those past the end are empty.
 void verify_use_options(verify_check *check, uint64_t number, verify_options *storage, lhk_problem *problem);
 uint32_t verify_option_sets(const lhk_method *method);
@@ -96,6 +126,8 @@ verify_instance verify_create(verify_check *check, const lhk_variant *variant, c
                               uint32_t workers);
 /// Moves the state elsewhere, as states may be, and ruins the old place.
 void verify_move(verify_check *check, verify_instance *instance);
+/// Ends an instance.
+void verify_destroy(verify_check *check, verify_instance *instance);
 /// Fails when something was written past the state.
 void verify_intact(verify_check *check, const verify_instance *instance);
 /// A cleared error for the next call.
@@ -106,7 +138,6 @@ void verify_ok(verify_check *check, lhk_status status);
 void verify_refused(verify_check *check, lhk_status status, lhk_status expected);
 
 /// A rank-3 tensor of random rows in guarded memory, read-only when done: padded or transposed strides at random.
-typedef enum verify_values { VERIFY_NORMAL, VERIFY_WIDE, VERIFY_SPECIAL } verify_values;
 lhk_tensor verify_rows(verify_check *check, lhk_dtype dtype, int64_t rows, int64_t heads, int64_t dim,
                        verify_values values);
 /// Rows [first, first + count) of a tensor.
@@ -119,6 +150,8 @@ float verify_round(lhk_dtype dtype, float value);
 /// Dimensions and lengths where tiles and vectors begin and end.
 int64_t verify_draw_dim(verify_check *check, const lhk_variant *variant);
 int64_t verify_draw_length(verify_check *check, int64_t most);
+/// `drawn`, unless the case fixes that size.
+static inline int64_t verify_size(int64_t fixed, int64_t drawn) { return fixed ? fixed : drawn; }
 /// A problem of the drawn shape with F32 operands and no parameters.
 lhk_problem verify_problem(int64_t query_heads, int64_t kv_heads, int64_t dim_k, int64_t dim_v, int64_t rows,
                            int64_t keys);

@@ -48,19 +48,27 @@ static void simplify(fuzz_problem *p, int step) {
     if (step >= 3 && !(p->flags & LHK_ATTENTION_CAUSAL)) p->flags &= ~LHK_ATTENTION_OFFSET;
 }
 
+static void name_subject(attention_subject *s, const lhk_verify_target *target, uint32_t option_set) {
+    const char *options = option_set ? target->method->reference->option_sets[option_set - 1] : "";
+    snprintf(s->name, sizeof s->name, "%s%s%.60s over store %s", target->variant->id, *options ? " with " : "", options,
+             s->store->name);
+}
+
 static lhk_fuzz_subject make_subject(attention_subject *s, const lhk_verify_target *target, const fuzz_problem *p) {
     const lhk_reference *reference = target->method->reference;
     bool bf16 = s->variant->isa_required & (LHK_ISA_AVX512BF16 | LHK_ISA_NEON_BF16), i8 = s->store->panels == LHK_DTYPE_I8;
+    bool codes = !s->store->dtype && s->store->panels == LHK_DTYPE_NONE;
     s->shape = verify_problem(p->query_heads, p->kv_heads, p->dim_k, p->dim_v, 0, 0);
     s->shape.query_dtype = p->query_dtype;
     s->shape.kv_dtype = s->store->panels;
     s->shape.output_dtype = p->out_dtype;
     s->shape.options = s->options.options;
     s->shape.option_count = s->options.count;
-    return (lhk_fuzz_subject){.name = target->variant->id, .context = s, .attend = verify_attention_attend,
+    return (lhk_fuzz_subject){.name = s->name, .context = s, .attend = verify_attention_attend,
                               .workspace = verify_attention_workspace, .held = s->store->dtype ? NULL : verify_attention_held,
                               .reference = reference ? reference->formula : NULL, .problem = &s->shape, .modes = 1,
-                              .arithmetic = i8     ? LHK_FUZZ_ARITHMETIC_I8
+                              .arithmetic = codes  ? LHK_FUZZ_ARITHMETIC_CODES
+                                            : i8   ? LHK_FUZZ_ARITHMETIC_I8
                                             : bf16 ? LHK_FUZZ_ARITHMETIC_BF16
                                                    : LHK_FUZZ_ARITHMETIC_F32,
                               .rotation = s->store->rotation, .partial = true, .loose_workspace = true,
@@ -81,11 +89,12 @@ static lhk_status try_problem(const attempt *a, const fuzz_problem *drawn, const
                               int step, bool *taken) {
     attention_subject s = {.v = a->v, .variant = a->target->variant, .store = store, .isa = a->v->pool.isa,
                            .spare = (int64_t)(fuzz_mix(drawn->index + 3) % 3), .store_state = &a->v->buffers[0],
-                           .attention_state = &a->v->buffers[1]};
+                           .attention_state = &a->v->buffers[1], .other_state = &a->v->buffers[2]};
     fuzz_problem p = *drawn;
     adapt(&p, s.variant, store);
     simplify(&p, step);
     if (option_set) verify_parse_options(a->target->method->reference->option_sets[option_set - 1], &s.options);
+    name_subject(&s, a->target, option_set);
     lhk_fuzz_options options = {.struct_size = sizeof options, .isa_count = a->level_count, .seed = a->v->seed,
                                 .isas = a->levels, .pool = &a->v->pool, .subject = make_subject(&s, a->target, &p)};
     uint64_t before = 0, after = 0;

@@ -12,8 +12,9 @@ typedef struct attention_subject {
     lhk_isa isa;  ///< the most that the run offers
     lhk_problem shape;  ///< heads, head dimensions, element types and options
     verify_options options;
+    char name[320];  ///< variant, store and options, for failures
     int64_t spare;   ///< rows and keys that the instance has room for beyond the call's
-    fuzz_buffer *store_state, *attention_state;
+    fuzz_buffer *store_state, *attention_state, *other_state;
 } attention_subject;
 
 /// Functions of lhk_fuzz_subject; the context is an attention_subject.

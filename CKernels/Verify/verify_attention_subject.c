@@ -70,11 +70,8 @@ static lhk_status fill(const attention_subject *s, const lhk_variant *variant, l
 /// A store with the keys of sequence `b`, in guarded memory.
 static lhk_status make_store(attention_subject *s, const lhk_problem *problem, const lhk_host *host,
                              const lhk_fuzz_args *args, int64_t b, const lhk_variant **variant, lhk_error *error) {
-    lhk_problem p = *problem;
+    lhk_problem p = verify_store_problem(s->store, problem, problem->keys + SPARE_KEYS);
     lhk_sizes sizes = {.struct_size = sizeof sizes};
-    p.options = NULL;
-    p.option_count = 0;
-    p.keys += SPARE_KEYS;
     lhk_status status = lhk_method_resolve(s->store->method, &p, host, variant, error);
     if (!status) status = (*variant)->life->sizes(*variant, &p, host->workers, &sizes, error);
     if (status) return status;
@@ -84,6 +81,18 @@ static lhk_status make_store(attention_subject *s, const lhk_problem *problem, c
     lhk_instance *store = (lhk_instance *)s->store_state->data;
     status = (*variant)->life->create(*variant, &p, store, sizes.state_bytes, error);
     return status ? status : fill(s, *variant, store, host, args, b, error);
+}
+
+/// Moves the state of the attention elsewhere, as states may be, and ruins the old place.
+static lhk_status move_state(attention_subject *s, uint64_t bytes, lhk_error *error) {
+    fuzz_buffer *old = s->attention_state;
+    if (!fuzz_buffer_prepare(s->other_state, bytes, LHK_ALIGNMENT, false))
+        return lhk_fail(error, LHK_ERROR_MEMORY, -1, "no memory for the state");
+    memcpy(s->other_state->data, old->data, bytes);
+    fuzz_buffer_set(old, FUZZ_SLACK);
+    s->attention_state = s->other_state;
+    s->other_state = old;
+    return LHK_OK;
 }
 
 static lhk_status attend_sequence(attention_subject *s, const lhk_problem *problem, const lhk_sizes *sizes,
@@ -97,7 +106,9 @@ static lhk_status attend_sequence(attention_subject *s, const lhk_problem *probl
     fuzz_buffer_set(s->attention_state, 0);
     lhk_instance *attention = (lhk_instance *)s->attention_state->data;
     status = s->variant->life->create(s->variant, problem, attention, sizes->state_bytes, error);
+    if (!status) status = move_state(s, sizes->state_bytes, error);
     if (status) return status;
+    attention = (lhk_instance *)s->attention_state->data;
     int64_t first = args->sequences ? args->cu_q[b] : 0;
     int64_t rows = args->sequences ? args->cu_q[b + 1] - first : args->q.shape[0];
     lhk_store_ops ops = *(const lhk_store_ops *)store_variant->ops;
@@ -111,6 +122,8 @@ static lhk_status attend_sequence(attention_subject *s, const lhk_problem *probl
     status = ((const lhk_attention_ops *)s->variant->ops)->attend(attention, host, &attend, workspace, error);
     fuzz_buffer_protect(s->store_state, true);
     fuzz_buffer_protect(s->attention_state, true);
+    if (store_variant->life->destroy) store_variant->life->destroy((lhk_instance *)s->store_state->data);
+    if (s->variant->life->destroy) s->variant->life->destroy(attention);
     if (!fuzz_buffer_slack_intact(s->store_state) || !fuzz_buffer_slack_intact(s->attention_state))
         return lhk_fail(error, LHK_ERROR_CORRUPT, -1, "wrote past a state");
     return status;

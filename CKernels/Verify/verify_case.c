@@ -14,7 +14,8 @@ void verify_fail(verify_check *check, const char *format, ...) {
         vsnprintf(detail, sizeof detail, format, list);
         va_end(list);
         snprintf(outcome->text, sizeof outcome->text, "%s: %s\n%s", check->step, detail, check->problem);
-        snprintf(outcome->failed_case, sizeof outcome->failed_case, "%" PRIu64, check->index);
+        if (check->name) snprintf(outcome->failed_case, sizeof outcome->failed_case, "%s", check->name);
+        else snprintf(outcome->failed_case, sizeof outcome->failed_case, "%" PRIu64, check->index);
     }
     fuzz_leave();
 }
@@ -38,13 +39,16 @@ void *verify_alloc(verify_check *check, uint64_t count, uint64_t size) {
 fuzz_buffer *verify_buffer(verify_check *check, uint64_t bytes, uint64_t alignment) {
     if (check->buffers == VERIFY_BUFFERS) verify_fail(check, "the harness has no more guarded buffers");
     fuzz_buffer *buffer = &check->v->buffers[check->buffers++];
-    if (bytes > UINT64_C(1) << 34 || !fuzz_buffer_prepare(buffer, bytes, alignment, false))
+    bool at_start = !check->name && check->index % 8 == 5;  // the page before the memory for once, not that behind it
+    if (bytes > UINT64_C(1) << 34 || !fuzz_buffer_prepare(buffer, bytes, alignment, at_start))
         verify_fail(check, "no memory for %" PRIu64 " bytes", bytes);
     fuzz_buffer_set(buffer, FUZZ_SLACK);
     return buffer;
 }
 
 lhk_host verify_host(verify_check *check, uint32_t workers) { return fuzz_make_host(&check->loop, workers, check->isa); }
+
+lhk_host verify_pool(verify_check *check) { return fuzz_make_pool_host(&check->loop, &check->v->pool, check->isa); }
 
 lhk_error *verify_error(verify_check *check) {
     check->error = (lhk_error){.struct_size = sizeof check->error};
@@ -88,6 +92,13 @@ verify_instance verify_create(verify_check *check, const lhk_variant *variant, c
     verify_ok(check, variant->life->create(variant, problem, instance.state, sizes.state_bytes, verify_error(check)));
     verify_intact(check, &instance);
     return instance;
+}
+
+void verify_destroy(verify_check *check, verify_instance *instance) {
+    check->step = "destroy";
+    check->outcome->calls++;
+    if (instance->variant->life->destroy) instance->variant->life->destroy(instance->state);
+    verify_intact(check, instance);
 }
 
 void verify_move(verify_check *check, verify_instance *instance) {

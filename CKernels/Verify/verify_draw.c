@@ -19,6 +19,14 @@ bool verify_parse_options(const char *text, verify_options *out) {
     return true;
 }
 
+lhk_problem verify_store_problem(const verify_store *store, const lhk_problem *problem, int64_t keys) {
+    lhk_problem p = *problem;
+    p.options = store->options.options;
+    p.option_count = store->options.count;
+    p.keys = keys;
+    return p;
+}
+
 uint32_t verify_option_sets(const lhk_method *method) { return method->reference ? method->reference->option_set_count : 0; }
 
 void verify_use_options(verify_check *check, uint64_t number, verify_options *storage, lhk_problem *problem) {
@@ -79,7 +87,13 @@ static float draw_value(fuzz_rng *rng, verify_values values, lhk_dtype dtype) {
         int reach = dtype == LHK_DTYPE_F16 ? 10 : 40;
         x = ldexpf(x, (int)fuzz_below(rng, 2 * reach) - reach);
     }
-    return values == VERIFY_SPECIAL && fuzz_chance(rng, 2) ? FUZZ_PICK(rng, specials) : x;
+    switch (values) {
+        case VERIFY_SPECIAL: return fuzz_chance(rng, 2) ? FUZZ_PICK(rng, specials) : x;
+        case VERIFY_ZERO: return copysignf(0, x);
+        case VERIFY_EQUAL: return 0.75f;
+        case VERIFY_TINY: return x * (dtype == LHK_DTYPE_F16 ? 0x1p-22f : 0x1p-140f);
+        default: return x;
+    }
 }
 
 lhk_tensor verify_rows(verify_check *check, lhk_dtype dtype, int64_t rows, int64_t heads, int64_t dim,
@@ -97,8 +111,10 @@ lhk_tensor verify_rows(verify_check *check, lhk_dtype dtype, int64_t rows, int64
     t.data = buffer->data;
     for (int64_t i = 0; i < rows; i++)
         for (int64_t h = 0; h < heads; h++)
-            for (int64_t c = 0; c < dim; c++)
-                lhk_store_element(lhk_row(&t, i, h), dtype, c, draw_value(rng, values, dtype));
+            for (int64_t c = 0; c < dim; c++) {
+                float x = draw_value(rng, values, dtype);
+                lhk_store_element(lhk_row(&t, i, h), dtype, c, values == VERIFY_OUTLIER && c == dim / 3 ? 100 * x : x);
+            }
     fuzz_buffer_protect(buffer, false);
     return t;
 }

@@ -33,12 +33,14 @@ static void draw(position_case *s) {
     static const int64_t firsts[] = {0, 0, 1, 2, 1000, 4095, 8192, 65535, 131072, 999000};
     verify_check *check = s->check;
     fuzz_rng *rng = &check->rng;
-    int64_t dim = verify_draw_dim(check, s->variant), heads = 1 + fuzz_below(rng, 5);
-    int64_t tokens = verify_draw_length(check, 60000 / dim / heads + 3);
+    verify_fixed fixed = check->fixed ? *check->fixed : (verify_fixed){0};
+    int64_t dim = verify_fit_dim(s->variant, verify_size(fixed.dim_k, verify_draw_dim(check, s->variant)));
+    int64_t heads = 1 + fuzz_below(rng, 5), tokens = verify_size(fixed.tokens, verify_draw_length(check, 60000 / dim / heads + 3));
     lhk_dtype dtype = verify_fit_dtype(s->variant->query_dtypes, FUZZ_PICK(rng, types));
     verify_values values = fuzz_chance(rng, 70) ? VERIFY_NORMAL : VERIFY_WIDE;
     if (dim % 2 && fuzz_chance(rng, 80)) dim = verify_fit_dim(s->variant, dim + 1);
     s->first = fuzz_chance(rng, 60) ? FUZZ_PICK(rng, firsts) : fuzz_below(rng, 1000000);
+    if (fixed.has_first) s->first = fixed.first;
     s->problem = verify_problem(heads, 1, dim, dim, tokens, 1 << 20);
     s->problem.query_dtype = dtype;
     draw_params(s, dim);
@@ -57,6 +59,7 @@ static void draw(position_case *s) {
         fuzz_buffer_protect(buffer, false);
     }
     s->instance = verify_create(check, s->variant, &s->problem, 1);
+    verify_move(check, &s->instance);
 }
 
 /// An output of the shape of x, with gaps, full of the canary.
@@ -181,8 +184,7 @@ void verify_position_case(verify_check *check) {
     compare_bits(&s, &again, &out);
     if (check->index % 4 == 0) {
         check->step = "thread pool";
-        many = check->v->pool;
-        many.isa = check->isa;
+        many = verify_pool(check);
         again = place(&s, false);
         apply(&s, &s.x, s.first, &again, &many);
         compare_bits(&s, &again, &out);
@@ -191,4 +193,5 @@ void verify_position_case(verify_check *check) {
     check_in_place(&s, &out, &host);
     check_pieces(&s, &out, &host);
     fuzz_buffer_protect(s.instance.buffer, true);
+    verify_destroy(check, &s.instance);
 }

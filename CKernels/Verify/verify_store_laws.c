@@ -14,6 +14,9 @@ static void compare_all(store_case *s, verify_instance *store, const store_conte
         store_check_panels(s, store, &now);
         s->check->step = step;
     }
+    if (fuzz_below(&s->check->rng, 4)) return;
+    store_check_score(s, store, &now);
+    store_check_accumulate(s, store, &now);
 }
 
 void store_check_truncate(store_case *s, verify_instance *store, const store_content *content) {
@@ -36,7 +39,7 @@ void store_check_truncate(store_case *s, verify_instance *store, const store_con
         // Other rows first, so that what was forgotten would show if it were not overwritten.
         check->step = "append after truncate";
         int64_t other = fuzz_below(&check->rng, lhk_min(kept, s->count - kept) + 1);
-        store_append(s, store, 0, other, 1);
+        store_append(s, store, 0, other, NULL);
         check->step = "truncate again";
         verify_ok(check, life->truncate(store->state, kept, verify_error(check)));
         check->step = "truncate and append";
@@ -63,14 +66,14 @@ void store_check_fork(store_case *s, verify_instance *store, const store_content
     int64_t kept = fuzz_below(&check->rng, s->count);
     check->step = "a fork after its source was changed";
     verify_ok(check, life->truncate(store->state, kept, verify_error(check)));
-    store_append(s, store, 0, lhk_min(kept, s->count - kept), 1);
+    store_append(s, store, 0, lhk_min(kept, s->count - kept), NULL);
     compare_all(s, &copy, content, s->count);
     check->step = "fork back";
     verify_instance back = store_new(s);
     verify_ok(check, life->fork(copy.state, back.state, verify_error(check)));
     check->step = "the source after its fork was changed";
     verify_ok(check, life->truncate(copy.state, kept, verify_error(check)));
-    store_append(s, &copy, 0, lhk_min(kept, s->count - kept), 1);
+    store_append(s, &copy, 0, lhk_min(kept, s->count - kept), NULL);
     compare_all(s, &back, content, s->count);
     *store = back;
 }
@@ -94,7 +97,7 @@ void store_check_saving(store_case *s, verify_instance *store, const store_conte
     again = store_save(s, &loaded);
     if (again->bytes != saved->bytes || memcmp(again->data, saved->data, saved->bytes))
         verify_fail(check, "%zu bytes, not the same as those loaded", again->bytes);
-    store_check_bad_bytes(s, saved, content);
+    store_check_bad_bytes(s, saved);
     if (!s->dtype || s->count == 0) return;
     check->step = "append after load";
     int64_t kept = fuzz_below(&check->rng, s->count + 1);
@@ -116,35 +119,50 @@ static void load_damaged(store_case *s, const fuzz_buffer *bytes, bool must_refu
     if (status != LHK_OK && held != 0) verify_fail(check, "was refused, but the store now holds %" PRId64 " rows", held);
     if (held < 0 || held > s->problem.keys) verify_fail(check, "the store now holds %" PRId64 " rows", held);
     store_read(s, &victim, held);
-    if (status != LHK_OK) store_append(s, &victim, 0, s->count, 1);
+    if (status != LHK_OK) store_append(s, &victim, 0, s->count, NULL);
     check->buffers = used;
 }
 
-void store_check_bad_bytes(store_case *s, const fuzz_buffer *saved, const store_content *content) {
-    (void)content;
+/// Loads the first `bytes` bytes.
+static void load_part(store_case *s, const fuzz_buffer *saved, uint64_t bytes) {
     verify_check *check = s->check;
+    check->step = "load of bytes cut short";
+    uint32_t used = check->buffers;
+    fuzz_buffer *part = verify_buffer(check, bytes, 1);
+    if (bytes) memcpy(part->data, saved->data, bytes);
+    load_damaged(s, part, true);
+    check->buffers = used;
+}
+
+/// Loads the bytes with some bits of one of them flipped.
+static void load_flipped(store_case *s, const fuzz_buffer *saved, uint64_t at, uint8_t bits) {
+    verify_check *check = s->check;
+    check->step = "load of damaged bytes";
+    uint32_t used = check->buffers;
+    fuzz_buffer *damaged = verify_buffer(check, saved->bytes, 1);
+    memcpy(damaged->data, saved->data, saved->bytes);
+    damaged->data[at] ^= bits;
+    load_damaged(s, damaged, false);
+    check->buffers = used;
+}
+
+void store_check_bad_bytes(store_case *s, const fuzz_buffer *saved) {
+    verify_check *check = s->check;
+    bool every = check->fixed && check->fixed->every_byte;
     const uint64_t cuts[] = {0, saved->bytes / 2, saved->bytes - 1};
-    for (int i = 0; i < 3 && saved->bytes; i++) {
-        check->step = "load of bytes cut short";
-        uint32_t used = check->buffers;
-        fuzz_buffer *part = verify_buffer(check, cuts[i], 1);
-        if (cuts[i]) memcpy(part->data, saved->data, cuts[i]);
-        load_damaged(s, part, true);
-        check->buffers = used;
+    for (int i = 0; i < 3 && saved->bytes && !every; i++) load_part(s, saved, cuts[i]);
+    for (uint64_t i = 0; i < saved->bytes && every; i += i < VERIFY_EVERY_BYTE ? 1 : saved->bytes / 64 + 1) {
+        load_part(s, saved, i);
+        load_flipped(s, saved, i, (uint8_t)(1 + fuzz_below(&check->rng, 255)));
+        load_flipped(s, saved, i, 0x80);
     }
     check->step = "load of bytes and one more";
     fuzz_buffer *longer = verify_buffer(check, saved->bytes + 1, 1);
     if (saved->bytes) memcpy(longer->data, saved->data, saved->bytes);
     longer->data[saved->bytes] = 0;
     load_damaged(s, longer, true);
-    for (int i = 0; i < 6 && saved->bytes; i++) {
-        check->step = "load of damaged bytes";
-        uint32_t used = check->buffers;
-        fuzz_buffer *damaged = verify_buffer(check, saved->bytes, 1);
-        memcpy(damaged->data, saved->data, saved->bytes);
+    for (int i = 0; i < 6 && saved->bytes && !every; i++) {
         uint64_t reach = i < 4 && saved->bytes > 64 ? 64 : saved->bytes;  // headers first
-        damaged->data[fuzz_below(&check->rng, (int64_t)reach)] ^= (uint8_t)(1 + fuzz_below(&check->rng, 255));
-        load_damaged(s, damaged, false);
-        check->buffers = used;
+        load_flipped(s, saved, (uint64_t)fuzz_below(&check->rng, (int64_t)reach), (uint8_t)(1 + fuzz_below(&check->rng, 255)));
     }
 }

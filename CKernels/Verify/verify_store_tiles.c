@@ -28,6 +28,37 @@ void store_check_rounding(store_case *s, const store_content *content) {
     }
 }
 
+/// One head of one side: energies of what was given and of the errors.
+static void add_errors(store_case *s, const char *name, const lhk_tensor *given, const float *held, int64_t head,
+                       double *energy, double *errors) {
+    for (int64_t i = 0; i < s->count; i++)
+        for (int64_t c = 0; c < given->shape[2]; c++) {
+            double x = (double)lhk_load_element(lhk_row(given, i, head), given->dtype, c);
+            double got = (double)held[(head * s->count + i) * given->shape[2] + c];
+            if (!isfinite(got))
+                verify_fail(s->check, "%s of token %" PRId64 " head %" PRId64 " dim %" PRId64 " is %g, of finite %.9g", name, i,
+                            head, c, got, x);
+            *energy += x * x;
+            *errors += (got - x) * (got - x);
+        }
+}
+
+void store_check_approximation(store_case *s, const store_content *content) {
+    s->check->step = "read_rows";
+    const lhk_tensor *given[] = {&s->k, &s->v};
+    const float *held[] = {content->k, content->v};
+    for (int side = 0; side < 2; side++)
+        for (int64_t h = 0; h < given[side]->shape[1]; h++) {
+            const char *name = side ? "value" : "key";
+            double energy = 0, errors = 0;
+            add_errors(s, name, given[side], held[side], h, &energy, &errors);
+            bool judged = s->variant->exactness == LHK_BOUNDED && s->values != VERIFY_TINY;
+            if (judged && s->count * given[side]->shape[2] >= 256 && errors > energy / 2)
+                verify_fail(s->check, "errors of head %" PRId64 "'s %ss have %.3g of the energy of what was given, limit 0.5", h,
+                            name, errors / energy);
+        }
+}
+
 void store_check_bytes(store_case *s, const verify_instance *store) {
     s->check->step = "bytes";
     lhk_store_bytes now = {.struct_size = sizeof now}, empty = now;
@@ -41,7 +72,7 @@ void store_check_bytes(store_case *s, const verify_instance *store) {
         verify_fail(s->check, "%" PRIu64 " in use, capacity %" PRIu64 ", the state has %zu", now.in_use, now.capacity,
                     store->buffer->bytes);
     if ((now.in_use == 0) != (s->count == 0)) verify_fail(s->check, "%" PRIu64 " in use for %" PRId64 " rows", now.in_use, s->count);
-    if (now.capacity != empty.capacity || now.huge_pages > 1) verify_fail(s->check, "the capacity depends on the content");
+    if (now.capacity != empty.capacity) verify_fail(s->check, "the capacity depends on the content");
     if (!(now.bits_per_token > 0 && now.bits_per_token <= DBL_MAX))
         verify_fail(s->check, "%g bits per token", now.bits_per_token);
     double least = now.bits_per_token / 8 * (double)s->count * 0.5;  // a guard against units mixed up
@@ -133,13 +164,44 @@ static lhk_keys draw_keys(store_case *s, int64_t held) {
 
 static int64_t key_at(const lhk_keys *keys, int64_t j) { return keys->tokens ? keys->tokens[j] : keys->begin + j; }
 
+/// What is unpacked equals what is read, rounded once, with zeros where lhk_panels demands them.
+void store_check_unpack(store_case *s, const verify_instance *store, const store_content *content) {
+    s->check->step = "unpack";
+    uint32_t used = s->check->buffers;
+    int64_t dim_k = s->problem.head_dim_k, dim_v = s->problem.head_dim_v;
+    lhk_keys keys = draw_keys(s, s->count);
+    keys.count = lhk_min(keys.count, LHK_BLOCK_TOKENS);
+    int64_t head = fuzz_below(&s->check->rng, s->problem.kv_heads);
+    lhk_panels p = {.struct_size = sizeof p};
+    lhk_panel_layout(&p, fuzz_chance(&s->check->rng, 50) ? LHK_DTYPE_BF16 : LHK_DTYPE_F32, (uint32_t)dim_k, (uint32_t)dim_v,
+                     LHK_BLOCK_TOKENS);
+    uint8_t *block = verify_buffer(s->check, lhk_panel_block_bytes(&p), LHK_ALIGNMENT)->data;
+    s->check->outcome->calls++;
+    uint32_t nonfinite = lhk_store_get_unpack(s->ops)(store->state, (uint32_t)head, &keys, &p, block);
+    for (int64_t t = 0; t < lhk_round_up(keys.count, p.group); t++) {
+        bool held = t < keys.count;
+        int64_t row = head * s->count + (held ? key_at(&keys, t) : 0);
+        for (int64_t c = 0; c < p.padded_dim_k && held; c++)
+            check_element(s, p.dtype, block, lhk_panel_key_index(&p, t, c),
+                          c < dim_k ? verify_round(p.dtype, content->k[row * dim_k + c]) : 0, "key", t, c);
+        for (int64_t c = 0; c < p.padded_dim_v; c++) {
+            float value = held && c < dim_v ? content->v[row * dim_v + c] : 0;
+            if (!isfinite(value) && !nonfinite) verify_fail(s->check, "holds a value of %g, but does not say so", (double)value);
+            check_element(s, p.value_dtype, block + p.value_offset, lhk_panel_value_index(&p, t, c), verify_round(p.dtype, value), "value",
+                          t, c);
+        }
+    }
+    s->check->buffers = used;
+}
+
 /// Floats [rows][count] with a row stride, before an inaccessible page.
 static float *matrix(store_case *s, int64_t rows, int64_t count, int64_t stride) {
     uint64_t floats = rows ? (uint64_t)((rows - 1) * stride + count) : 0;
     return (float *)verify_buffer(s->check, floats * sizeof(float), sizeof(float))->data;
 }
 
-/// Judges a sum of `n` products whose finite magnitudes sum to `magnitude`. Stores that approximate may round operands to 8 bits.
+/// Judges a sum of `n` products whose finite magnitudes sum to `magnitude`. Stores that approximate may round operands to 8
+/// bits of the largest in their row: for them `magnitude` takes each row's `largest` in place of its elements.
 static void judge(store_case *s, double got, double expected, int64_t n, double magnitude, int64_t row, int64_t column) {
     double relative = s->dtype ? 0x1p-24 * (double)(n + 2) : 0.02;
     double bound = relative * magnitude + (double)(n + 1) * 0x1p-140;
@@ -151,11 +213,19 @@ static void judge(store_case *s, double got, double expected, int64_t n, double 
     if (isfinite(expected)) s->check->outcome->worst = fmax(s->check->outcome->worst, fabs(got - expected) / bound);
 }
 
+/// Largest finite magnitude of a row.
+static double largest(const float *row, int64_t dim) {
+    double most = 0;
+    for (int64_t c = 0; c < dim; c++)
+        if (isfinite(row[c])) most = fmax(most, fabs((double)row[c]));
+    return most;
+}
+
 void store_check_score(store_case *s, const verify_instance *store, const store_content *content) {
     fuzz_rng *rng = &s->check->rng;
     s->check->step = "score";
     uint32_t used = s->check->buffers;
-    lhk_keys keys = draw_keys(s, s->count);
+    lhk_keys keys = draw_keys(s, content->count);
     int64_t rows = 1 + fuzz_below(rng, 6), dim = s->problem.head_dim_k, head = fuzz_below(rng, s->problem.kv_heads);
     int64_t ldq = dim + fuzz_below(rng, 5), lds = keys.count + fuzz_below(rng, 5);
     float *q = matrix(s, rows, dim, ldq), *scores = matrix(s, rows, keys.count, lds);
@@ -165,12 +235,12 @@ void store_check_score(store_case *s, const verify_instance *store, const store_
     s->ops->score(store->state, (uint32_t)head, q, ldq, (int32_t)rows, &keys, scores, lds);
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t j = 0; j < keys.count; j++) {
-            const float *key = content->k + (head * s->count + key_at(&keys, j)) * dim;
+            const float *key = content->k + (head * content->count + key_at(&keys, j)) * dim;
             double sum = 0, magnitude = 0;
             for (int64_t c = 0; c < dim; c++) {
                 double product = (double)q[r * ldq + c] * (double)key[c];
                 sum += product;
-                if (isfinite(product)) magnitude += fabs(product);
+                if (isfinite(product)) magnitude += s->dtype ? fabs(product) : fabs((double)key[c]) * largest(q + r * ldq, dim);
             }
             judge(s, (double)scores[r * lds + j], sum, dim, magnitude, r, j);
         }
@@ -184,7 +254,7 @@ void store_check_accumulate(store_case *s, const verify_instance *store, const s
     fuzz_rng *rng = &s->check->rng;
     s->check->step = "accumulate";
     uint32_t used = s->check->buffers;
-    lhk_keys keys = draw_keys(s, s->count);
+    lhk_keys keys = draw_keys(s, content->count);
     int64_t rows = 1 + fuzz_below(rng, 6), dim = s->problem.head_dim_v, head = fuzz_below(rng, s->problem.kv_heads);
     int64_t ldp = keys.count + fuzz_below(rng, 5), ldo = dim + fuzz_below(rng, 5);
     float *p = matrix(s, rows, keys.count, ldp), *out = matrix(s, rows, dim, ldo);
@@ -197,14 +267,15 @@ void store_check_accumulate(store_case *s, const verify_instance *store, const s
             magnitude[r * dim + c] = fabs(expected[r * dim + c]);
         }
         for (int64_t j = 0; j < keys.count; j++) {
-            const float *value = content->v + (head * s->count + key_at(&keys, j)) * dim;
+            const float *value = content->v + (head * content->count + key_at(&keys, j)) * dim;
             bool finite = true;
+            double most = largest(value, dim);
             for (int64_t c = 0; c < dim; c++) finite &= isfinite(value[c]);
             float weight = fuzz_chance(rng, finite ? 30 : 90) ? 0 : fuzz_uniform(rng);
             p[r * ldp + j] = weight;
             for (int64_t c = 0; c < dim && weight != 0; c++) {
                 expected[r * dim + c] += (double)weight * (double)value[c];
-                if (isfinite(value[c])) magnitude[r * dim + c] += fabs((double)weight * (double)value[c]);
+                if (isfinite(value[c])) magnitude[r * dim + c] += fabs((double)weight) * (s->dtype ? fabs((double)value[c]) : most);
             }
         }
     }

@@ -46,6 +46,9 @@ public final class Cache {
     /// Most tokens of the sequence.
     public var capacity: Int { Int(lhk_cache_capacity(raw)) }
 
+    /// Bytes that a call may use besides the stores: rows with positions applied, workspaces of the methods.
+    public var workspaceBytes: Int { Int(lhk_cache_workspace_bytes(raw)) }
+
     /// What was bound: store, prefill, decode, attention and position.
     public var bindings: [CacheBinding] {
         var result: [CacheBinding] = []
@@ -131,6 +134,13 @@ public final class Cache {
         var stats = lhk_cache_stats()
         lhk_cache_get_stats(raw, &stats)
         return CacheStatistics(stats)
+    }
+
+    /// Bytes of the stores' memory that the system has put into huge pages; nil where it does not tell. Takes about a
+    /// millisecond.
+    public var hugePageBytes: UInt64? {
+        var bytes: UInt64 = 0
+        return lhk_cache_huge_page_bytes(raw, &bytes, nil) == LHK_OK ? bytes : nil
     }
 
     public func resetStatistics() { lhk_cache_reset_stats(raw) }

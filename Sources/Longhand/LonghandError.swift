@@ -41,7 +41,7 @@ public struct LonghandError: Error, Hashable, Sendable, CustomStringConvertible 
 }
 
 /// Runs a C call and turns a failure into a `LonghandError`.
-func check(_ call: (UnsafeMutablePointer<lhk_error>) -> lhk_status) throws(LonghandError) {
+package func check(_ call: (UnsafeMutablePointer<lhk_error>) -> lhk_status) throws(LonghandError) {
     var error = lhk_error()
     error.struct_size = UInt32(MemoryLayout<lhk_error>.size)
     let status = call(&error)
@@ -53,7 +53,7 @@ func check(_ call: (UnsafeMutablePointer<lhk_error>) -> lhk_status) throws(Longh
 }
 
 /// `value` as an unsigned 32-bit number of the C API, or an error that names it.
-func narrow(_ value: Int, _ name: String) throws(LonghandError) -> UInt32 {
+package func narrow(_ value: Int, _ name: String) throws(LonghandError) -> UInt32 {
     guard let narrowed = UInt32(exactly: value) else {
         throw LonghandError(.argument, "\(name) \(value) is negative or too large")
     }
@@ -62,7 +62,7 @@ func narrow(_ value: Int, _ name: String) throws(LonghandError) -> UInt32 {
 
 /// What a C call writes to its result pointer, or nil when it fails. For structs with members that must not be null,
 /// which have no empty value.
-func filled<Result>(_ call: (UnsafeMutablePointer<Result>) -> lhk_status) -> Result? {
+package func filled<Result>(_ call: (UnsafeMutablePointer<Result>) -> lhk_status) -> Result? {
     let result = UnsafeMutablePointer<Result>.allocate(capacity: 1)
     defer { result.deallocate() }
     return call(result) == LHK_OK ? result.pointee : nil

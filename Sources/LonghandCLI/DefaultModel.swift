@@ -20,13 +20,13 @@ enum Executable {
     }
 }
 
-/// The model of a run without `-m`.
+/// The model of a run without `-m`, and others that '.ci/fetch-models' gets.
 enum DefaultModel {
     static let name = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
     /// The first one found: in LONGHAND_CACHE if that is set; else in `.cache/longhand` of the package that the executable
     /// was built in, then in the user's cache folder.
-    static func path() throws -> String {
+    static func path(of name: String = name) throws -> String {
         let environment = ProcessInfo.processInfo.environment
         var folders: [URL] = []
         if let cache = environment["LONGHAND_CACHE"], !cache.isEmpty {

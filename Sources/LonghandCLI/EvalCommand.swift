@@ -46,6 +46,7 @@ struct EvalCommand: ParsableCommand {
     @Option(help: "Write an SVG plot of quality against speed and bytes.") var plot: String?
     @Option(name: .shortAndLong, help: "Worker threads; 0: one per processor.") var threads = 0
     @Option(name: .customLong("chunk"), help: "Tokens per pass while reading.") var chunk = 512
+    @Option(help: "Linear layers: int8 or f32, as in 'longhand run'.") var linear = LinearPrecision.int8
     @OptionGroup var plugins: PluginOptions
 
     func validate() throws {
@@ -74,7 +75,7 @@ struct EvalCommand: ParsableCommand {
     func run() throws {
         let parsed = try configurations.map { try EvaluationConfiguration(parsing: $0) }
         let registry = try plugins.discover()
-        let model = try Model(path: model ?? DefaultModel.path(), host: .openMP(workers: threads))
+        let model = try Model(path: model ?? DefaultModel.path(), host: .openMP(workers: threads), linear: linear)
         let text = try file.map { try Document(path: $0, limit: Document.byteLimit).text }
         let context = EvalContext(
             model: model.path, text: file, isa: model.host.isa.names, threads: model.host.workers,

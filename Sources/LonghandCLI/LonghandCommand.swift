@@ -34,7 +34,10 @@ struct LonghandCommand: ParsableCommand {
             EXIT CODES
               0 done, 1 a check failed, 2 wrong usage or input
             """,
-        version: "0.1.0", subcommands: [RunCommand.self, TraceCommand.self, EvalCommand.self, PluginsCommand.self])
+        version: "0.1.0",
+        subcommands: [
+            RunCommand.self, TraceCommand.self, EvalCommand.self, BenchCommand.self, VerifyCommand.self, PluginsCommand.self,
+        ])
 
     static func main() {
         do {

@@ -4,6 +4,8 @@ import Foundation
 import Longhand
 import LonghandModel
 
+extension LinearPrecision: ExpressibleByArgument {}
+
 struct RunCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "run", abstract: "Read a prompt, or a document and a question, and answer.",
@@ -71,8 +73,20 @@ struct RunCommand: ParsableCommand {
             "Position; options override the model's, as in rope:scaling=ntk,factor=4.", valueName: "method"))
     var position = "rope"
     @Option(
-        parsing: .unconditional, help: .init("Most tokens per pass while reading the prompt.", valueName: "tokens"))
-    var chunk = 512
+        help: .init("Linear layers: int8 (weights as the file has them, activations rounded), or f32.", valueName: "precision"))
+    var linear = LinearPrecision.int8
+    @Option(
+        parsing: .unconditional,
+        help: .init("Most tokens per pass through all layers while reading; 0 is one block.", valueName: "tokens"))
+    var chunk = 0
+    @Option(
+        parsing: .unconditional,
+        help: .init(
+            "Tokens that go through a layer together, attention and feed-forward; 0 is a whole pass, and without --chunk the whole prompt.",
+            valueName: "tokens"))
+    var blockTokens = 512
+    @Flag(help: "Time every operator: a table of times and shares of this machine's roofs.") var profile = false
+    @Flag(help: "The same, with a second table by layer.") var profileLayers = false
     @Flag(help: "Give the text to the model as it stands, without its chat format.") var raw = false
     @Flag(name: .shortAndLong, help: "Log on stderr which variants of the methods were weighed.") var verbose = false
     @Flag(help: "Print one JSON object instead of streaming.") var json = false
@@ -86,13 +100,16 @@ struct RunCommand: ParsableCommand {
         try requireRange(predict, 0...Int.max, "-n", "the number of tokens")
         try requireRange(context, 0...Int(Int32.max), "-c", "the context")
         try requireRange(threads, 0...1024, "-t", "the number of threads")
-        try requireRange(chunk, 1...4096, "--chunk", "the number of tokens")
+        try requireRange(chunk, 3...Int(Int32.max), "--chunk", "the number of tokens", orZero: true)
+        try requireRange(blockTokens, 3...Int(Int32.max), "--block-tokens", "the number of tokens", orZero: true)
     }
 
-    private func requireRange(_ value: Int, _ range: ClosedRange<Int>, _ option: String, _ what: String) throws {
-        if range.contains(value) { return }
+    private func requireRange(
+        _ value: Int, _ range: ClosedRange<Int>, _ option: String, _ what: String, orZero: Bool = false
+    ) throws {
+        if range.contains(value) || orZero && value == 0 { return }
         let limits = range.upperBound == .max ? "at least \(range.lowerBound)" : "\(range.lowerBound) to \(range.upperBound)"
-        throw ValidationError("\(option) \(value): \(what) must be \(limits)")
+        throw ValidationError("\(option) \(value): \(what) must be \(orZero ? "0, or " : "")\(limits)")
     }
 
     func run() throws {
@@ -107,14 +124,16 @@ struct RunCommand: ParsableCommand {
         }
         let tokens = try encode([document?.text, prompt].compactMap { $0 }.joined(separator: "\n\n"), header)
         try checkRoom(tokens.count, capacity, header)
+        let (pass, block) = schedule(promptTokens: tokens.count)
         let cache = try plugins.explainingRejections(in: registry) {
             try Session.makeCache(
-                for: header, registry: registry, host: host, context: capacity, methods: methods, chunk: chunk)
+                for: header, registry: registry, host: host, context: capacity, methods: methods, block: block, chunk: pass)
         }
         giveNotices(document, capacity, header)
 
-        let session = try Session(model: Model(header, host: host), cache: cache)
+        let session = try Session(model: Model(header, host: host, linear: linear), cache: cache, chunk: pass)
         var report = RunReport(session: session, promptTokens: tokens.count)
+        if profile || profileLayers { try report.startProfile() }
         try read(tokens, session, &report)
         let answer = try generate(session, sampling, &report)
         report.finish(text: answer)
@@ -122,8 +141,15 @@ struct RunCommand: ParsableCommand {
             Console.out(try report.json())
         } else {
             if !answer.isEmpty { Console.out("\n") }
-            Console.note(report.table())
+            Console.note(report.table() + report.profileTables(layers: profileLayers))
         }
+    }
+
+    /// Tokens per pass and per block as the options say, no more than the prompt has.
+    private func schedule(promptTokens: Int) -> (pass: Int, block: Int) {
+        let whole = max(promptTokens, Session.leastBlock)
+        let pass = min(whole, chunk != 0 ? chunk : blockTokens != 0 ? blockTokens : whole)
+        return (pass, blockTokens != 0 ? min(pass, blockTokens) : pass)
     }
 
     private var methods: CacheConfiguration {
@@ -199,7 +225,8 @@ struct RunCommand: ParsableCommand {
     /// Samples a token; logits that cannot be sampled from are the model's fault.
     private func next(_ sampler: inout Sampler, _ session: Session) throws -> Int32 {
         do {
-            return try sampler.next(session.logits)
+            let logits = session.logits
+            return try session.measure(.sampling, work: .sampling(vocabulary: logits.count)) { try sampler.next(logits) }
         } catch let error as SamplingError {
             throw Failure(
                 "\(session.model.path): \(error) after \(session.length) tokens: the weights may be damaged, or a value "

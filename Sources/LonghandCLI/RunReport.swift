@@ -17,16 +17,27 @@ struct RunReport {
     private var prefillSeconds = 0.0
     private var prefillStatistics: CacheStatistics?
     private var text = ""
+    private var roofs: MachineRoofs?
+    private var prefillProfile: Profile?
 
     init(session: Session, promptTokens: Int) {
         self.session = session
         self.promptTokens = promptTokens
     }
 
+    /// Measures this machine's roofs and has the session time its operators.
+    mutating func startProfile() throws {
+        roofs = try MachineRoofs(host: session.model.host)
+        session.profile = Profile(layerCount: session.model.shape.layerCount)
+    }
+
     mutating func prefill(seconds: Double) {
         prefillSeconds = seconds
         prefillStatistics = session.cache.statistics
         session.cache.resetStatistics()
+        guard let profile = session.profile else { return }
+        prefillProfile = profile
+        session.profile = Profile(layerCount: profile.layerCount)
     }
 
     mutating func finish(text: String) { self.text = text }
@@ -56,9 +67,15 @@ struct RunReport {
         let prefill, decode: Phase
         let contextTokens: Int
         let kvBytes: UInt64
+        let kvHugePageBytes: UInt64?
         let kvBytesPerToken: Double
-        let peakMemoryBytes, threads: Int
+        let chunk, blockTokens, activationBytes, peakMemoryBytes, threads: Int
         let methods: [Binding]
+        let profile: RunProfile?
+    }
+    private struct RunProfile: Encodable {
+        let roofs: MachineRoofs
+        let prefill, decode: PhaseProfile
     }
 
     private func document() -> Document {
@@ -69,11 +86,37 @@ struct RunReport {
             model: session.model.path, text: text, stop: stop, prefill: prompt,
             decode: Phase(steps, decodeSeconds, decodeStatistics, decodeStatistics.decode),
             contextTokens: session.length, kvBytes: decodeStatistics.bytesInUse,
-            kvBytesPerToken: decodeStatistics.bitsPerToken / 8, peakMemoryBytes: Self.peakMemory(),
-            threads: session.model.host.workers,
+            kvHugePageBytes: session.cache.hugePageBytes,
+            kvBytesPerToken: decodeStatistics.bitsPerToken / 8, chunk: session.chunk, blockTokens: session.block,
+            activationBytes: session.activationBytes, peakMemoryBytes: Self.peakMemory(), threads: session.model.host.workers,
             methods: session.cache.bindings.map {
                 .init(slot: $0.slot, spec: $0.spec, variant: $0.variant, origin: $0.origin)
-            })
+            }, profile: profile())
+    }
+
+    private func profile() -> RunProfile? {
+        guard let roofs, let prefillProfile, let decodeProfile = session.profile else { return nil }
+        let attention = session.cache.bindings.first { $0.slot == "attention" }?.variant ?? ""
+        return RunProfile(
+            roofs: roofs,
+            prefill: PhaseProfile(prefillProfile, seconds: prefillSeconds, roofs: roofs, attention: attention),
+            decode: PhaseProfile(decodeProfile, seconds: decodeSeconds, roofs: roofs, attention: attention))
+    }
+
+    /// Where the time went, or nothing for a run that was not profiled.
+    func profileTables(layers: Bool) -> String {
+        guard let profile = profile() else { return "" }
+        func roof(_ name: String, _ roof: MachineRoofs.Compute?) -> String {
+            roof.map { "\(name) \(ReportTable.number($0.gigaflops, 0)) GFLOP/s (\($0.instruction)), " } ?? ""
+        }
+        let r = profile.roofs
+        var text = "\nroofs: " + roof("f32", r.f32) + roof("bf16", r.bf16) + roof("int8", r.int8)
+        text += "read \(ReportTable.number(r.readGigabytes, 1)) GB/s\n"
+        for (name, phase) in [("prefill", profile.prefill), ("decode", profile.decode)] {
+            text += "\n" + phase.table(name)
+            if layers { text += "\n" + phase.layerTable("\(name), ms by layer") }
+        }
+        return text
     }
 
     /// Largest resident set of this process so far, in bytes.
@@ -104,7 +147,9 @@ struct RunReport {
         var text = "\n                tokens    seconds   tokens/s     append     select     attend   attended       path\n"
         text += row("prefill", d.prefill) + row("decode", d.decode)
         text += "stopped by \(stop); \(d.contextTokens) tokens in context, \(d.threads) threads\n"
-        text += "KV cache \(number(Double(d.kvBytes) / 1048576)) MiB, \(number(d.kvBytesPerToken, 0)) bytes per token; "
+        let huge = d.kvHugePageBytes.map { ", \(number(Double($0) / 1048576, 0)) MiB in huge pages" } ?? ""
+        text += "KV cache \(number(Double(d.kvBytes) / 1048576)) MiB\(huge), \(number(d.kvBytesPerToken, 0)) bytes per token; "
+        text += "activations \(number(Double(d.activationBytes) / 1048576)) MiB (passes of \(d.chunk), blocks of \(d.blockTokens) tokens), "
         text += "peak memory \(number(Double(d.peakMemoryBytes) / 1048576, 0)) MiB\n"
         for m in d.methods { text += "\(m.slot) \(m.spec): \(m.variant) from \(m.origin)\n" }
         return text

@@ -25,6 +25,7 @@ struct TraceCommand: ParsableCommand {
     @Option(help: "Position method; options override the model's.") var position = "rope"
     @Option(name: .shortAndLong, help: "Worker threads; 0: one per processor.") var threads = 0
     @Option(name: .customLong("chunk"), help: "Tokens per pass.") var chunk = 512
+    @Option(help: "Linear layers: int8 or f32, as in 'longhand run'.") var linear = LinearPrecision.int8
     @OptionGroup var plugins: PluginOptions
 
     func validate() throws {
@@ -46,7 +47,7 @@ struct TraceCommand: ParsableCommand {
         options.type = SafetensorsType(rawValue: dtype.uppercased())!
         options.position = position
         options.chunk = chunk
-        let model = try Model(path: model ?? DefaultModel.path(), host: host)
+        let model = try Model(path: model ?? DefaultModel.path(), host: host, linear: linear)
         let all = model.tokenizer.encode(options.text)
         guard !all.isEmpty else { throw Failure("\(file): the text is empty") }
         let limit = context == 0 ? model.shape.contextLength : context

@@ -37,19 +37,8 @@ result() { # PASS|FAIL NAME
     if [[ $1 == PASS ]]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 }
 
-families=(DenseStore FlashAttention Rope Window Layers)
-sources=(CKernels/Common/*.c CKernels/Verify/*.c Tests/Fixtures/Subjects/*.c Tests/ArmTests/*.c)
-flags=(-std=c17 -O3 -fvisibility=hidden -ffp-contract=off -fno-math-errno
-    -Wall -Wextra -Wvla -Wstrict-prototypes -Wno-unknown-pragmas -Werror
-    -Iinclude -ICKernels/Common/include -ICKernels/Verify -ICKernels/Verify/include -ITests/Fixtures/Subjects/include)
-for family in "${families[@]}"; do
-    sources+=(CKernels/"$family"/*.c)
-    flags+=(-ICKernels/"$family"/include)
-done
-# The layers take the types of BLAS from cblas.h, which is the same everywhere: this machine's serves, after all others.
-for folder in /usr/include/*-linux-gnu /usr/include; do
-    [[ -e $folder/cblas.h ]] && flags+=(-idirafter "$folder") && break
-done
+source Tests/CTests/sources.sh
+flags+=(-O3 -fvisibility=hidden)
 
 # build NAME COMPILER...: objects, what they include, and the test program, which gcc links in either case.
 build() {
@@ -59,7 +48,7 @@ build() {
     printf '%s\n' "${sources[@]}" |
         xargs -P "$jobs" -I {} bash -c 'source=$1 to=$2/${1//\//_} && shift 2 && "$@" -MD -MF "$to.d" -c "$source" -o "$to.o"' \
             _ {} "$work/$name" "$@" "${flags[@]}" >"$work/$name.log" 2>&1 &&
-        aarch64-linux-gnu-gcc "$work/$name"/*.o -lgomp -ldl -lm -o "$work/$name/driver" >>"$work/$name.log" 2>&1
+        aarch64-linux-gnu-gcc "$work/$name"/*.o -lgomp -lpthread -ldl -lm -o "$work/$name/driver" >>"$work/$name.log" 2>&1
     local code=$? headers
     if ((code)); then
         result FAIL "$name: compiles for AArch64"

@@ -40,6 +40,26 @@ import Testing
         #expect(half == [7])
     }
 
+    /// Loops over workers give the bits of the kernels, row by row, and write nothing between rows.
+    @Test(arguments: [1, 17, 50]) func rowsOnWorkers(rows: Int) {
+        var generator = SeededGenerator(stream: 13), host = lhk_host()
+        #expect(lhk_host_openmp(2, &host, nil) == LHK_OK)
+        let heads = 3, dim = 24, stride = 90, eps: Float = 1e-6
+        let values = generator.floats((rows - 1) * stride + heads * dim), weights = generator.floats(dim)
+        let x = Guarded(values), w = Guarded(weights), expected = Guarded(values)
+        lhk_run_head_norm(&host, x.pointer, stride, w.pointer, eps, rows, heads, dim)
+        for row in 0..<rows {
+            let at = expected.pointer + row * stride
+            lhk_layer_rms_norm(host.isa, at, dim, w.pointer, eps, at, dim, heads, dim)
+        }
+        #expect(x.values == expected.values)
+
+        let a = Guarded(generator.floats(rows * dim)), b = Guarded(generator.floats(rows * dim))
+        let sums = zip(a.values, b.values).map { $0 + $1 }
+        lhk_run_add(&host, a.pointer, b.pointer, a.pointer, rows, dim)
+        #expect(a.values == sums)
+    }
+
     @Test(arguments: isaMasks) func rmsNorm(isa: UInt64) {
         var generator = SeededGenerator(stream: 2)
         for cols in interestingSizes(upTo: 2100, using: &generator) {

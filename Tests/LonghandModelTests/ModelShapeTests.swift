@@ -182,7 +182,7 @@ struct Fault: Sendable, CustomTestStringConvertible {
             _ = try Session.makeCache(
                 for: header, registry: Registry(), host: .serial(), context: 8192, methods: .init(layers: [], capacity: 0))
         }
-        #expect(error?.description.contains("MiB of activations; the limit is 1024 MiB: take a smaller chunk") == true)
+        #expect(error?.description.contains("MiB of activations; the limit is 2048 MiB: take a smaller chunk") == true)
     }
 
     @Test func cachesOfOtherModels() throws {

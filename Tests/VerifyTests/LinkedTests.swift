@@ -4,6 +4,7 @@ import Foundation
 import LonghandCommon
 import LonghandDenseStore
 import LonghandFlashAttention
+import LonghandQuantStore
 import LonghandRope
 import LonghandVerify
 import LonghandWindow
@@ -32,8 +33,8 @@ import Testing
         }
     }
 
-    /// Bugs that attention kernels really had, over every store.
-    @Test(arguments: Target.all.filter { $0.role == "attention" }) func corpus(_ target: Target) throws {
+    /// Bugs that kernels really had.
+    @Test(arguments: Target.all) func corpus(_ target: Target) throws {
         let outcomes = try target.run(seed: Self.seed) { verify, levels, outcomes, error in
             var entry: UInt32 = 0
             while let name = lhk_verify_case_name(verify, target.index, entry) {
@@ -41,7 +42,7 @@ import Testing
                 guard status == LHK_OK else { return status }
                 entry += 1
             }
-            #expect(entry >= 25)
+            #expect(entry >= (target.role == "attention" ? 25 : 1))
             return LHK_OK
         }
         for (level, outcome) in zip(target.levels, outcomes) {
@@ -55,6 +56,22 @@ import Testing
         let without = Set(Target.all.filter { !$0.hasReference && $0.role != "store" }.map(\.id))
         #expect(without == ["longhand.all.any.scalar/1"])
         #expect(Set(Target.all.map(\.role)) == ["attention", "position", "selector", "store"])
+    }
+
+    /// What others ask before they use a variant.
+    @Test func quickChecks() throws {
+        try Target.withVerify(seed: Self.seed) { verify, host in
+            for target in Target.all {
+                var index: UInt32 = .max
+                #expect(lhk_verify_find(verify, target.id, &index) == LHK_OK && index == target.index)
+                var outcome = lhk_verify_outcome()
+                let level = target.levels.last.flatMap(Target.isa(of:)) ?? host.isa
+                #expect(lhk_verify_quick(verify, index, level, 0, &outcome, nil) == LHK_OK, "\(target): \(Outcome(outcome))")
+                #expect(outcome.cases + outcome.skipped == 4)
+            }
+            var index: UInt32 = 0
+            #expect(lhk_verify_find(verify, "no.such/1", &index) == LHK_ERROR_NOT_FOUND)
+        }
     }
 
     @Test func wrongCalls() throws {
@@ -127,7 +144,10 @@ struct Target: Sendable, CustomStringConvertible, CustomTestStringConvertible {
         var host = lhk_host()
         try check(lhk_registry_create(&registry, nil))
         defer { lhk_registry_destroy(registry) }
-        for plugin in [lhk_dense_store_plugin(), lhk_flash_attention_plugin(), lhk_rope_plugin(), lhk_window_plugin()] {
+        for plugin in [
+            lhk_dense_store_plugin(), lhk_flash_attention_plugin(), lhk_quant_store_plugin(), lhk_rope_plugin(),
+            lhk_window_plugin(),
+        ] {
             try check(lhk_registry_register(registry!, plugin!, "built-in", nil))
         }
         try check(lhk_host_openmp(3, &host, nil))

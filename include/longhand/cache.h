@@ -70,6 +70,8 @@ LHK_API void lhk_cache_destroy(lhk_cache *LHK_NULLABLE cache);
 /// Tokens held by `layer`; all layers agree between the steps of a model.
 LHK_API int64_t lhk_cache_length(const lhk_cache *cache, uint32_t layer);
 LHK_API int64_t lhk_cache_capacity(const lhk_cache *cache);
+/// Bytes that a call may use besides the stores and indices: rows with positions applied, workspaces of the methods.
+LHK_API uint64_t lhk_cache_workspace_bytes(const lhk_cache *cache);
 /// The number of bindings is 5.
 LHK_API lhk_status lhk_cache_get_binding(const lhk_cache *cache, uint32_t index, lhk_cache_binding *out);
 
@@ -100,6 +102,11 @@ LHK_API lhk_status lhk_cache_load(lhk_cache *cache, const char *path, lhk_error 
 
 LHK_API void lhk_cache_get_stats(const lhk_cache *cache, lhk_cache_stats *out);
 LHK_API void lhk_cache_reset_stats(lhk_cache *cache);
+
+/// Bytes of the stores' memory that the system has put into huge pages (2 MiB), which stream up to twice as fast. Stores of
+/// 16 MiB and more ask for them; it is the system's choice. Counted by the regions that the system tells of, so memory
+/// beside a store may be counted with it, up to the store's size. LHK_ERROR_UNSUPPORTED where the system does not tell.
+LHK_API lhk_status lhk_cache_huge_page_bytes(const lhk_cache *cache, uint64_t *out, lhk_error *LHK_NULLABLE error);
 
 LHK_ASSUME_NONNULL_END
 LHK_END_DECLS

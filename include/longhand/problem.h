@@ -102,7 +102,7 @@ typedef struct lhk_attention_stats {
     uint64_t calls;
     uint64_t pairs_attended;  ///< (query row, query head, key) triples whose score entered the softmax
     uint64_t pairs_visible;   ///< the same if everything the mask shows had been attended
-    const char *LHK_NULLABLE path;  ///< "blockwise", "direct", "split" or "tiles": what the last call ran; static storage
+    const char *LHK_NULLABLE path;  ///< "blockwise", "direct", "split", "tiles" or "unpacked": what the last call ran; static storage
 } lhk_attention_stats;
 
 LHK_ASSUME_NONNULL_END

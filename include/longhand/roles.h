@@ -15,7 +15,7 @@ LHK_ASSUME_NONNULL_BEGIN
 /// Where a store's bytes go, all in bytes.
 typedef struct lhk_store_bytes {
     uint32_t struct_size;
-    uint32_t huge_pages;     ///< 1 if the state was found to be backed by huge pages, else 0
+    uint32_t reserved;
     uint64_t in_use;         ///< keys, values and scales of the tokens now held, padding of the last tile included
     uint64_t capacity;       ///< the same for the full capacity
     double bits_per_token;   ///< long-run bits per token over all KV heads, keys and values together
@@ -64,6 +64,13 @@ typedef struct lhk_keys {
     const int32_t *LHK_NULLABLE tokens;
 } lhk_keys;
 
+/// Decodes keys->count keys and values of one KV head as tokens 0, 1, ... of one block of dense panels at `block`. `panels`
+/// gives layout and dtype (F32 or BF16, each element rounded once); its base, strides and values_nonfinite are not looked
+/// at. Padding channels and the rest of the last group become zeros. A run that begins at a multiple of 16 may be faster.
+/// Returns non-zero when a value may be infinite or NaN. [shared]
+typedef uint32_t (*lhk_store_unpack)(const lhk_instance *store, uint32_t kv_head, const lhk_keys *keys,
+                                     const lhk_panels *panels, uint8_t *block);
+
 /// Store: how keys and values are kept, and how a tile of them is scored and summed.
 typedef struct lhk_store_ops {
     uint32_t struct_size;
@@ -86,7 +93,13 @@ typedef struct lhk_store_ops {
     /// keys never enter. Row strides `ldp` and `ldo` in floats. [shared]
     void (*accumulate)(const lhk_instance *store, uint32_t kv_head, const float *p, int64_t ldp, int32_t rows,
                        const lhk_keys *keys, float *out, int64_t ldo);
+    lhk_store_unpack LHK_NULLABLE unpack;  ///< null, or absent (ABI 1.0): the store is only asked for tiles
 } lhk_store_ops;
+
+/// A store's `unpack`, or null.
+static inline lhk_store_unpack LHK_NULLABLE lhk_store_get_unpack(const lhk_store_ops *ops) {
+    return ops->struct_size >= offsetof(lhk_store_ops, unpack) + sizeof ops->unpack ? ops->unpack : NULL;
+}
 
 /// A store as other roles see it.
 typedef struct lhk_store_ref {

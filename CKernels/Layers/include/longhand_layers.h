@@ -182,6 +182,14 @@ void lhk_run_rms_norm(
     const lhk_host *host, const float *x, size_t x_stride, const float *w, float eps, float *out, size_t out_stride,
     size_t rows, size_t cols);
 
+/// `lhk_layer_rms_norm` in place of each of `heads` vectors of `dim` elements, one after another, in each of `rows` rows that
+/// lie `stride` elements apart; `w` has `dim` elements.
+void lhk_run_head_norm(
+    const lhk_host *host, float *x, size_t stride, const float *w, float eps, size_t rows, size_t heads, size_t dim);
+
+/// `out = a + b` of `rows` contiguous rows of `cols` elements. In place allowed.
+void lhk_run_add(const lhk_host *host, const float *a, const float *b, float *out, size_t rows, size_t cols);
+
 #define LHK_GATE_SILU 0u
 #define LHK_GATE_GELU_TANH 1u
 /// `out[r] = act(gate_up[r][0..cols)) * gate_up[r][cols..2 cols)` for `rows` contiguous rows of 2 cols elements.

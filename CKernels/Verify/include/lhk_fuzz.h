@@ -35,7 +35,8 @@ typedef struct lhk_fuzz_args {
 #define LHK_FUZZ_ARITHMETIC_LEVEL 0u  ///< bf16 units for bf16 keys when the host offers them, else f32
 #define LHK_FUZZ_ARITHMETIC_F32 1u
 #define LHK_FUZZ_ARITHMETIC_BF16 2u
-#define LHK_FUZZ_ARITHMETIC_I8 3u  ///< query rows in 8 bits with a scale each, after `rotation`; products as in BF16
+#define LHK_FUZZ_ARITHMETIC_CODES 3u  ///< a store's integer tiles, or bf16 units on what it unpacks: see fuzz_bounds.h
+#define LHK_FUZZ_ARITHMETIC_I8 4u  ///< query rows in 8 bits with a scale each, after `rotation`; products as in BF16
 
 /// A kernel under test.
 typedef struct lhk_fuzz_subject {

@@ -106,7 +106,7 @@ public final class Evaluator {
             let split = min(options.decodeFrom ?? window.count, window.count)
             var position = 0
             while position < split {
-                let rows = Self.rows(left: split - position, chunk: runs[0].session.chunk)
+                let rows = Session.rows(left: split - position, most: runs[0].session.chunk)
                 try step(window, position..<position + rows, decoding: false)
                 position += rows
                 try progress(done + position)
@@ -121,12 +121,6 @@ public final class Evaluator {
             done += window.count
         }
         return runs.map { result($0) }
-    }
-
-    /// Rows of the next pass over a prompt: a single row at its end would count as decoding, so it is not left over.
-    private static func rows(left: Int, chunk: Int) -> Int {
-        let rows = min(left, chunk)
-        return left - rows == 1 && rows > 2 ? rows - 1 : rows
     }
 
     /// One pass of all sessions over `range`, and the comparison of its rows.

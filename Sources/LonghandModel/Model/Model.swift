@@ -37,16 +37,16 @@ public final class Model: Sendable {
     public var chatFormat: ChatFormat { header.chatFormat }
     var file: GGUFFile { header.file }
 
-    /// Opens `path` and dequantises its weights on `host`'s workers. Throws `GGUFError`, `ModelError` or `LonghandError`
-    /// in one clear line.
-    public convenience init(path: String, host: KernelHost) throws {
-        try self.init(ModelHeader(path: path), host: host)
+    /// Opens `path` and reads its weights on `host`'s workers. Throws `GGUFError`, `ModelError` or `LonghandError` in one
+    /// clear line.
+    public convenience init(path: String, host: KernelHost, linear: LinearPrecision = .int8) throws {
+        try self.init(ModelHeader(path: path), host: host, linear: linear)
     }
 
-    /// Dequantises the weights of a file that is open already. Throws as above.
-    public init(_ header: ModelHeader, host: KernelHost) throws {
-        try LayerError.check { lhk_linear_load(host.raw.pointee.isa, nil, $0) }
-        weights = try Weights(header.file, header.shape, host: host)
+    /// Reads the weights of a file that is open already. Throws as above.
+    public init(_ header: ModelHeader, host: KernelHost, linear: LinearPrecision = .int8) throws {
+        weights = try Weights(header.file, header.shape, host: host, linear: linear)
+        if weights.needsBLAS { try LayerError.check { lhk_linear_load(host.raw.pointee.isa, nil, $0) } }
         self.header = header
         self.host = host
     }

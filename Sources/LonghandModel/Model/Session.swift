@@ -4,7 +4,7 @@ import Foundation
 import Longhand
 import LonghandLayers
 
-/// Queries, keys and values of one chunk in one layer as they go into the cache, before positions. The views are valid
+/// Queries, keys and values of one block in one layer as they go into the cache, before positions. The views are valid
 /// during the call of the observer only.
 public struct ProjectedRows {
     public let layer: Int
@@ -21,41 +21,58 @@ public struct ProjectedRows {
 
 /// One sequence being read and continued by a model. Not thread-safe; the work runs on the host's workers.
 ///
-/// Tokens go through the layers in chunks, so that activation memory depends on the chunk and not on the prompt.
+/// A prompt goes through the layers in passes of `chunk` tokens, a pass through each layer in blocks: keys and values of
+/// a block are appended, then its attention, output projection and feed-forward run at once (Blockwise Parallel
+/// Transformer, arXiv 2305.19370). Attention is causal, so a block needs the keys of no later one. Only the residual
+/// stream exists for a whole pass; every other activation exists for one block. What is computed does not depend on the
+/// order: where the blocks are the same, so are the results, bit for bit.
 public final class Session {
     public let model: Model
     public let cache: Cache
-    /// Most tokens of one pass through the layers.
+    /// Most tokens of one pass through the layers, at least `block`.
     public let chunk: Int
+    /// Most tokens that go through a layer at a time.
+    public var block: Int { cache.configuration.maxRows }
     /// Logits after the last token that was processed, [vocabulary]; overwritten by the next pass.
     public var logits: UnsafeBufferPointer<Float> { UnsafeBufferPointer(start: buffers.logits, count: model.shape.vocabularySize) }
     /// Tokens processed so far.
     public var length: Int { cache.length }
 
-    /// Sees what every layer computes for every chunk, before the cache takes it. An error ends the pass and leaves the
+    /// Times of operators are added to it; nil, as at the start, costs nothing.
+    public var profile: Profile?
+
+    /// Sees what every layer computes for every block, before the cache takes it. An error ends the pass and leaves the
     /// layers with different lengths: truncate to the length before the pass to go on.
     public var observer: ((ProjectedRows) throws -> Void)?
 
-    private let buffers: Activations
+    let buffers: Activations
 
-    /// A session with a cache of its own; parameters and errors as in `makeCache`.
+    /// Bytes of all activations: those of the session and what the cache needs for one call (positions, selection,
+    /// attention).
+    public var activationBytes: Int { buffers.bytes + cache.workspaceBytes }
+
+    /// A session with a cache of its own that takes `chunk` tokens at a time, as block and as pass; parameters and errors
+    /// as in `makeCache`.
     public convenience init(
         model: Model, registry: Registry, context: Int, methods: CacheConfiguration = .init(layers: [], capacity: 0),
         chunk: Int = 512
     ) throws {
         let cache = try Self.makeCache(
-            for: model.header, registry: registry, host: model.host, context: context, methods: methods, chunk: chunk)
+            for: model.header, registry: registry, host: model.host, context: context, methods: methods, block: chunk)
         try self.init(model: model, cache: cache)
     }
 
-    /// A session on an empty cache from `makeCache`. Throws `ModelError` where the cache is that of another model or there
-    /// is no memory.
-    public init(model: Model, cache: Cache) throws {
+    /// A session on an empty cache from `makeCache`.
+    ///
+    /// - Parameter chunk: most tokens of one pass; less than a block counts as one block.
+    /// - Throws: `ModelError` where the cache is that of another model, or activations need too much memory.
+    public init(model: Model, cache: Cache, chunk: Int = 0) throws {
         guard cache.configuration.layers == model.shape.layers else {
             throw ModelError("\(model.path): the cache was made for layers of another shape")
         }
-        chunk = cache.configuration.maxRows
-        buffers = try Activations(model.shape, rows: chunk)
+        self.chunk = min(max(chunk, cache.configuration.maxRows), cache.capacity)
+        try Self.checkActivations(model.header, chunk: self.chunk, block: cache.configuration.maxRows)
+        buffers = try Activations(model.shape, chunk: self.chunk, block: cache.configuration.maxRows)
         self.model = model
         self.cache = cache
     }
@@ -65,38 +82,51 @@ public final class Session {
     /// - Parameters:
     ///   - context: most tokens of the sequence, 1 to 2^31 - 1.
     ///   - methods: names of store, selectors, attention and position; its layers and sizes are replaced by the model's.
-    ///   - chunk: most tokens of one pass through the layers, 1 to 4096.
+    ///   - block: most tokens that go through a layer at a time, at least 3.
+    ///   - chunk: most tokens of one pass through the layers, as the session will be given.
     public static func makeCache(
         for header: ModelHeader, registry: Registry, host: KernelHost, context: Int, methods: CacheConfiguration,
-        chunk: Int = 512
+        block: Int = 512, chunk: Int = 0
     ) throws -> Cache {
-        guard (1...4096).contains(chunk) else { throw ModelError("chunk of \(chunk) tokens is not 1 to 4096") }
+        guard block >= leastBlock else {
+            throw ModelError("blocks of \(block) tokens are too small; the least is \(leastBlock)")
+        }
         guard (1...Int(Int32.max)).contains(context) else {
             throw ModelError("context of \(context) tokens is not 1 to \(Int32.max)")
         }
         var configuration = methods
         configuration.layers = header.shape.layers
         configuration.capacity = context
-        configuration.maxRows = min(chunk, context)
-        let bytes = Activations.bytes(header.shape, rows: configuration.maxRows)
-        guard bytes <= Activations.limit else {
-            throw ModelError(
-                "\(header.path): passes of \(configuration.maxRows) tokens need \(bytes >> 20) MiB of activations; the "
-                    + "limit is \(Activations.limit >> 20) MiB: take a smaller chunk")
-        }
+        configuration.maxRows = min(block, context)
+        try checkActivations(header, chunk: min(max(block, chunk), context), block: configuration.maxRows)
         return try Cache(configuration, registry: registry, host: host)
     }
 
+    private static func checkActivations(_ header: ModelHeader, chunk: Int, block: Int) throws {
+        let bytes = Activations.bytes(header.shape, chunk: chunk, block: block)
+        guard bytes > Activations.limit else { return }
+        throw ModelError(
+            "\(header.path): passes of \(chunk) tokens in blocks of \(block) need \(bytes >> 20) MiB of activations; the "
+                + "limit is \(Activations.limit >> 20) MiB: take a smaller chunk or smaller blocks")
+    }
+
+    /// The least block with which `rows` never leaves a single token.
+    public static let leastBlock = 3
+
+    /// Tokens of the next pass or block of a prompt of which `left` remain. The cache takes a single query row as
+    /// decoding, with another selector, so none is left over at the end.
+    static func rows(left: Int, most: Int) -> Int { left - most == 1 && most > 2 ? most - 1 : min(left, most) }
+
     /// Processes `tokens` and leaves the logits after the last one.
     ///
-    /// - Parameter progress: called after every chunk with the number of tokens done; throw from it to stop early (what
+    /// - Parameter progress: called after every pass with the number of tokens done; throw from it to stop early (what
     ///   was processed stays in the cache).
     public func process(_ tokens: [Int32], progress: (Int) throws -> Void = { _ in }) throws {
         guard !tokens.isEmpty else { throw ModelError("there are no tokens to process") }
         try requireRoom(tokens.count)
         var done = 0
         while done < tokens.count {
-            let rows = min(chunk, tokens.count - done)
+            let rows = Self.rows(left: tokens.count - done, most: chunk)
             try run(tokens[done..<done + rows])
             done += rows
             if done == tokens.count { try project(rows - 1..<rows, into: buffers.logits) }
@@ -109,12 +139,12 @@ public final class Session {
         _ tokens: [Int32], logitsOfEach body: (_ index: Int, _ logits: UnsafeBufferPointer<Float>) throws -> Void
     ) throws {
         try requireRoom(tokens.count)
-        let vocabulary = model.shape.vocabularySize, batch = 64
+        let vocabulary = model.shape.vocabularySize, batch = min(block, 64)
         let many = UnsafeMutablePointer<Float>.allocate(capacity: batch * vocabulary)
         defer { many.deallocate() }
         var done = 0
         while done < tokens.count {
-            let rows = min(chunk, tokens.count - done)
+            let rows = Self.rows(left: tokens.count - done, most: chunk)
             try run(tokens[done..<done + rows])
             for first in stride(from: 0, to: rows, by: batch) {
                 let end = min(first + batch, rows)
@@ -139,139 +169,4 @@ public final class Session {
             throw ModelError("\(count) tokens do not fit: \(cache.length) of \(cache.capacity) tokens of context are in use")
         }
     }
-
-    /// Logits [rows][vocabulary] of some rows of the last chunk.
-    func project(_ rows: Range<Int>, into logits: UnsafeMutablePointer<Float>) throws {
-        let shape = model.shape, b = buffers
-        norm(b.residual + rows.lowerBound * shape.width, model.weights.outputNorm, b.normed, rows: rows.count)
-        try linear(
-            b.normed, model.weights.output, logits, rows: rows.count, outputs: shape.vocabularySize, inputs: shape.width)
-        if let cap = shape.logitSoftcap {
-            for i in 0..<rows.count * shape.vocabularySize { logits[i] = cap * tanhf(logits[i] / cap) }
-        }
-    }
-
-    /// One chunk through all layers.
-    private func run(_ tokens: ArraySlice<Int32>) throws {
-        let shape = model.shape, count = tokens.count * shape.width
-        let embedding = model.weights.embedding
-        let table = model.file.bytes(of: embedding)
-        try tokens.withUnsafeBufferPointer { ids in
-            try LayerError.check {
-                lhk_layer_embed(
-                    isa, Int32(embedding.type.rawValue), table.baseAddress!, shape.vocabularySize, shape.width,
-                    ids.baseAddress!, ids.count, buffers.residual, $0)
-            }
-        }
-        if shape.embeddingScale != 1 { lhk_layer_scale(isa, buffers.residual, shape.embeddingScale, buffers.residual, count) }
-        for index in 0..<shape.layerCount {
-            try attention(index, rows: tokens.count)
-            try feedForward(index, rows: tokens.count)
-        }
-    }
-
-    private func attention(_ index: Int, rows: Int) throws {
-        let layer = model.shape.layers[index], w = model.weights.layers[index], width = model.shape.width, b = buffers
-        let q = layer.queryHeads * layer.headDimK, k = layer.kvHeads * layer.headDimK, v = layer.kvHeads * layer.headDimV
-        let stride = q + k + v
-        norm(b.residual, w.attentionNorm, b.normed, rows: rows)
-        try linear(b.normed, w.qkv, b.qkv, rows: rows, outputs: stride, inputs: width)
-        if let bias = w.qkvBias {
-            for row in 0..<rows { lhk_layer_add(isa, b.qkv + row * stride, bias, b.qkv + row * stride, stride) }
-        }
-        if let queryNorm = w.queryNorm, let keyNorm = w.keyNorm {
-            for row in 0..<rows {
-                let at = b.qkv + row * stride
-                normHeads(at, queryNorm, heads: layer.queryHeads, dim: layer.headDimK)
-                normHeads(at + q, keyNorm, heads: layer.kvHeads, dim: layer.headDimK)
-            }
-        }
-        func view(_ offset: Int, heads: Int, dim: Int) throws -> Tensor {
-            try Tensor(b.qkv + offset, shape: [rows, heads, dim], strides: [stride, dim, 1])
-        }
-        let projected = try ProjectedRows(
-            layer: index, first: cache.length(layer: index), rows: rows,
-            queries: view(0, heads: layer.queryHeads, dim: layer.headDimK),
-            keys: view(q, heads: layer.kvHeads, dim: layer.headDimK),
-            values: view(q + k, heads: layer.kvHeads, dim: layer.headDimV))
-        try observer?(projected)
-        try cache.append(layer: index, keys: projected.keys, values: projected.values)
-        let outWidth = layer.queryHeads * layer.headDimV
-        try cache.attend(
-            layer: index, queries: projected.queries,
-            out: Tensor(b.attended, shape: [rows, layer.queryHeads, layer.headDimV]))
-        try linear(b.attended, w.attentionOutput, b.normed, rows: rows, outputs: width, inputs: outWidth)
-        if let post = w.attentionPostNorm { norm(b.normed, post, b.normed, rows: rows) }
-        lhk_layer_add(isa, b.residual, b.normed, b.residual, rows * width)
-    }
-
-    private func feedForward(_ index: Int, rows: Int) throws {
-        let w = model.weights.layers[index], width = model.shape.width, hidden = model.shape.feedForwardWidth, b = buffers
-        norm(b.residual, w.feedForwardNorm, b.normed, rows: rows)
-        try linear(b.normed, w.gateUp, b.gateUp, rows: rows, outputs: 2 * hidden, inputs: width)
-        let gate = model.shape.architecture == .gemma3 ? LHK_GATE_GELU_TANH : LHK_GATE_SILU
-        lhk_run_gate(model.host.raw, gate, b.gateUp, b.hidden, rows, hidden)
-        try linear(b.hidden, w.down, b.normed, rows: rows, outputs: width, inputs: hidden)
-        if let post = w.feedForwardPostNorm { norm(b.normed, post, b.normed, rows: rows) }
-        lhk_layer_add(isa, b.residual, b.normed, b.residual, rows * width)
-    }
-
-    private var isa: lhk_isa { model.host.raw.pointee.isa }
-
-    private func norm(_ x: UnsafePointer<Float>, _ w: UnsafePointer<Float>, _ out: UnsafeMutablePointer<Float>, rows: Int) {
-        let width = model.shape.width
-        lhk_run_rms_norm(model.host.raw, x, width, w, model.shape.normEpsilon, out, width, rows, width)
-    }
-
-    private func normHeads(_ x: UnsafeMutablePointer<Float>, _ w: UnsafePointer<Float>, heads: Int, dim: Int) {
-        lhk_layer_rms_norm(isa, x, dim, w, model.shape.normEpsilon, x, dim, heads, dim)
-    }
-
-    private func linear(
-        _ x: UnsafePointer<Float>, _ w: UnsafePointer<Float>, _ y: UnsafeMutablePointer<Float>, rows: Int, outputs: Int,
-        inputs: Int
-    ) throws {
-        var shape = lhk_linear_shape(m: rows, n: outputs, k: inputs, ldx: inputs, ldy: outputs)
-        try LayerError.check { lhk_run_linear(model.host.raw, &shape, x, w, y, $0) }
-    }
-}
-
-/// Activations of one chunk, allocated once.
-private final class Activations {
-    let residual, normed, qkv, attended, gateUp, hidden, logits: UnsafeMutablePointer<Float>
-    private let memory: UnsafeMutableRawPointer
-
-    /// Far above what models need (a width of 8192 and chunks of 512 tokens: 250 MiB), so that a file with absurd
-    /// hyperparameters is refused.
-    static let limit = 1 << 30
-
-    /// Floats of each buffer in the order above, in whole cache lines. No overflow: all factors are limited.
-    private static func counts(_ shape: ModelShape, rows: Int) -> [Int] {
-        let perRow = [
-            shape.width, shape.width, shape.qkvWidth, shape.attentionWidth, 2 * shape.feedForwardWidth,
-            shape.feedForwardWidth,
-        ]
-        return (perRow.map { rows * $0 } + [shape.vocabularySize]).map { ($0 + 15) / 16 * 16 }
-    }
-
-    static func bytes(_ shape: ModelShape, rows: Int) -> Int { 4 * counts(shape, rows: rows).reduce(0, +) }
-
-    init(_ shape: ModelShape, rows: Int) throws {
-        let bytes = Self.bytes(shape, rows: rows)
-        var allocated: UnsafeMutableRawPointer?
-        guard posix_memalign(&allocated, 64, bytes) == 0, let memory = allocated else {
-            throw ModelError("no memory for activations of \(bytes >> 20) MiB")
-        }
-        let floats = memory.bindMemory(to: Float.self, capacity: bytes / 4)
-        var start = 0
-        let buffers = Self.counts(shape, rows: rows).map { count in
-            defer { start += count }
-            return floats + start
-        }
-        (residual, normed, qkv, attended) = (buffers[0], buffers[1], buffers[2], buffers[3])
-        (gateUp, hidden, logits) = (buffers[4], buffers[5], buffers[6])
-        self.memory = memory
-    }
-
-    deinit { free(memory) }
 }

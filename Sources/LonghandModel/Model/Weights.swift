@@ -3,6 +3,7 @@ import CLonghand
 import Glibc
 import Longhand
 import LonghandLayers
+import LonghandLinear
 
 /// A failure to load or run a model, in one line.
 public struct ModelError: Error, Sendable, Equatable, CustomStringConvertible {
@@ -10,45 +11,50 @@ public struct ModelError: Error, Sendable, Equatable, CustomStringConvertible {
     public init(_ description: String) { self.description = description }
 }
 
-/// Weights of one layer. Matrices are f32 [outputs][inputs], row-major.
+/// Weights of one layer; vectors are f32.
 struct LayerWeights {
     let attentionNorm, feedForwardNorm: UnsafePointer<Float>
     /// Gemma: norms of each head of q and k, and of the outputs of both halves before the residual.
     let queryNorm, keyNorm, attentionPostNorm, feedForwardPostNorm: UnsafePointer<Float>?
     /// Queries, keys and values stacked: [query width + key width + value width][width].
-    let qkv: UnsafePointer<Float>
+    let qkv: WeightMatrix
     let qkvBias: UnsafePointer<Float>?
-    let attentionOutput: UnsafePointer<Float>
+    let attentionOutput: WeightMatrix
     /// Gate and up stacked: [2 * feed-forward width][width].
-    let gateUp: UnsafePointer<Float>
-    let down: UnsafePointer<Float>
+    let gateUp: WeightMatrix
+    let down: WeightMatrix
 }
 
-/// All weights of a model, dequantised to f32 once, in one mapping advised for huge pages: every decoded token reads
-/// them whole.
+/// All weights of a model as its kernels want them, in one mapping advised for huge pages: every decoded token reads them
+/// whole.
 final class Weights: @unchecked Sendable {  // immutable after init
     let layers: [LayerWeights]
     let outputNorm: UnsafePointer<Float>
     /// [vocabulary][width]; shared with the embeddings where the file has no output matrix.
-    let output: UnsafePointer<Float>
+    let output: WeightMatrix
     let embedding: GGUFTensor
     private let memory: WeightMemory
 
-    init(_ file: GGUFFile, _ shape: ModelShape, host: KernelHost) throws {
+    init(_ file: GGUFFile, _ shape: ModelShape, host: KernelHost, linear: LinearPrecision) throws {
         let embedding = try file.required(file.tensor("token_embd.weight"), "token_embd.weight")
-        var loader = WeightLoader(file: file, host: host, memory: nil)
+        var loader = WeightLoader(file: file, host: host, linear: linear, memory: nil)
         _ = try Self.read(&loader, shape)  // first pass: checks names and shapes, adds up sizes
         try loader.requireAllUsed()
         let memory = try WeightMemory(floats: loader.used)
-        loader = WeightLoader(file: file, host: host, memory: memory)
+        loader = WeightLoader(file: file, host: host, linear: linear, memory: memory)
         (layers, outputNorm, output) = try Self.read(&loader, shape)
         self.embedding = embedding
         self.memory = memory
     }
 
+    /// Whether a matrix is f32, so that many rows need OpenBLAS.
+    var needsBLAS: Bool {
+        output.isDense || layers.contains { $0.qkv.isDense || $0.attentionOutput.isDense || $0.gateUp.isDense || $0.down.isDense }
+    }
+
     private static func read(
         _ loader: inout WeightLoader, _ shape: ModelShape
-    ) throws -> ([LayerWeights], UnsafePointer<Float>, UnsafePointer<Float>) {
+    ) throws -> ([LayerWeights], UnsafePointer<Float>, WeightMatrix) {
         var layers: [LayerWeights] = []
         for (index, layer) in shape.layers.enumerated() {
             layers.append(try loader.layer(index, layer, shape))
@@ -63,13 +69,15 @@ final class Weights: @unchecked Sendable {  // immutable after init
 private struct WeightLoader {
     let file: GGUFFile
     let host: KernelHost
+    let linear: LinearPrecision
     let memory: WeightMemory?
+    /// Floats.
     var used = 0
     /// Tensors that the model's shape asks for; the embeddings and the factors of rotary frequencies are read elsewhere.
     private var names: Set<String> = ["token_embd.weight", "rope_freqs.weight"]
 
-    init(file: GGUFFile, host: KernelHost, memory: WeightMemory?) {
-        (self.file, self.host, self.memory) = (file, host, memory)
+    init(file: GGUFFile, host: KernelHost, linear: LinearPrecision, memory: WeightMemory?) {
+        (self.file, self.host, self.linear, self.memory) = (file, host, linear, memory)
     }
 
     /// A tensor that nothing uses belongs to another model than this one (more layers, experts, other norms): what came out
@@ -96,7 +104,7 @@ private struct WeightLoader {
             qkv: try matrix(
                 [(prefix + "attn_q.weight", q), (prefix + "attn_k.weight", k), (prefix + "attn_v.weight", v)],
                 inputs: shape.width),
-            qkvBias: hasBias ? try matrix(zip(biases, [q, k, v]).map { ($0, $1) }, inputs: 1) : nil,
+            qkvBias: hasBias ? try dense(zip(biases, [q, k, v]).map { ($0, $1) }, inputs: 1) : nil,
             attentionOutput: try matrix(
                 [(prefix + "attn_output.weight", shape.width)], inputs: layer.queryHeads * layer.headDimV),
             gateUp: try matrix(
@@ -106,25 +114,69 @@ private struct WeightLoader {
     }
 
     mutating func vector(_ name: String, _ count: Int) throws -> UnsafePointer<Float> {
-        try matrix([(name, 1)], inputs: count)
+        try dense([(name, 1)], inputs: count)
     }
 
-    /// Stacks tensors of `inputs` columns and the given numbers of rows.
-    mutating func matrix(_ parts: [(name: String, rows: Int)], inputs: Int) throws -> UnsafePointer<Float> {
+    /// Stacks tensors of `inputs` columns and the given numbers of rows: quantised ones as they are, if that is wanted and
+    /// all of them are.
+    mutating func matrix(_ parts: [(name: String, rows: Int)], inputs: Int) throws -> WeightMatrix {
+        let outputs = parts.reduce(0) { $0 + $1.rows }, start = used
+        let sizes = try parts.map { Self.packedBytes(try tensor($0.name, rows: $0.rows, inputs: inputs)) }
+        guard linear == .int8, !sizes.contains(nil) else {
+            let weights = try dense(parts, inputs: inputs)
+            return WeightMatrix(outputs: outputs, inputs: inputs, storage: .dense(weights), bytes: 4 * outputs * inputs)
+        }
+        var packed: [lhk_packed_rows] = []
+        for (part, bytes) in zip(parts, sizes) {
+            let tensor = try tensor(part.name, rows: part.rows, inputs: inputs), at = reserve(bytes: bytes!)
+            if memory != nil { try pack(tensor, rows: part.rows, to: at) }
+            packed.append(lhk_packed_rows(type: Int32(tensor.type.rawValue), n: part.rows, weights: at))
+        }
+        return WeightMatrix(outputs: outputs, inputs: inputs, storage: .packed(packed), bytes: 4 * (used - start))
+    }
+
+    /// Stacks tensors as f32.
+    private mutating func dense(_ parts: [(name: String, rows: Int)], inputs: Int) throws -> UnsafePointer<Float> {
         let start = used
         for part in parts {
-            guard let tensor = file.tensor(part.name) else { throw file.failure("tensor \(part.name) is missing") }
-            let isVector = part.rows == 1 || inputs == 1
-            let expected = isVector ? [part.rows * inputs] : [inputs, part.rows]
-            guard tensor.dimensions == expected else {
-                throw file.failure("tensor \(part.name) has shape \(tensor.dimensions), not \(expected)")
-            }
-            names.insert(part.name)
+            let tensor = try tensor(part.name, rows: part.rows, inputs: inputs)
             if let memory { try dequantize(tensor, to: memory.base + used) }
             used += part.rows * inputs
         }
-        used = (used + 15) / 16 * 16
+        _ = reserve(bytes: 0)
         return UnsafePointer(memory?.base ?? WeightMemory.placeholder) + start
+    }
+
+    /// The next `bytes`, and rounds what is used up to whole cache lines.
+    private mutating func reserve(bytes: Int) -> UnsafeMutablePointer<Float> {
+        defer { used = (used + (bytes + 3) / 4 + 15) / 16 * 16 }
+        return (memory?.base ?? WeightMemory.placeholder) + used
+    }
+
+    private mutating func tensor(_ name: String, rows: Int, inputs: Int) throws -> GGUFTensor {
+        guard let tensor = file.tensor(name) else { throw file.failure("tensor \(name) is missing") }
+        let isVector = rows == 1 || inputs == 1
+        let expected = isVector ? [rows * inputs] : [inputs, rows]
+        guard tensor.dimensions == expected else {
+            throw file.failure("tensor \(name) has shape \(tensor.dimensions), not \(expected)")
+        }
+        names.insert(name)
+        return tensor
+    }
+
+    /// Bytes of a packed matrix, or nil where its type has no packed form.
+    private static func packedBytes(_ tensor: GGUFTensor) -> Int? {
+        var bytes = 0
+        let type = Int32(tensor.type.rawValue)
+        return lhk_packed_bytes(type, tensor.rowCount, tensor.dimensions[0], &bytes, nil) == LHK_OK ? bytes : nil
+    }
+
+    private func pack(_ tensor: GGUFTensor, rows: Int, to target: UnsafeMutablePointer<Float>) throws {
+        let bytes = file.bytes(of: tensor)
+        guard let source = bytes.baseAddress else { return }
+        try LayerError.check {
+            lhk_run_pack(host.raw, Int32(tensor.type.rawValue), rows, tensor.dimensions[0], source, target, $0)
+        }
     }
 
     private func dequantize(_ tensor: GGUFTensor, to target: UnsafeMutablePointer<Float>) throws {
@@ -154,16 +206,4 @@ private final class WeightMemory: Sendable {
     }
 
     deinit { munmap(base, bytes) }
-}
-
-/// Turns a status and error text of the layer kernels into a thrown `LonghandError`.
-enum LayerError {
-    static func check(_ call: (UnsafeMutablePointer<lhk_error>) -> lhk_status) throws {
-        var error = lhk_error()
-        error.struct_size = UInt32(MemoryLayout<lhk_error>.size)
-        let status = call(&error)
-        guard status != LHK_OK else { return }
-        let text = withUnsafeBytes(of: error.text) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-        throw LonghandError(LonghandError.Status(rawValue: status), text)
-    }
 }

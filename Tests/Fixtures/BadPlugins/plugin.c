@@ -41,6 +41,14 @@ static lhk_status select_all(lhk_instance *selector, const lhk_host *host, const
                              lhk_error *error) {
     (void)selector, (void)host, (void)q, (void)store, (void)params, (void)workspace, (void)error;
     out->kind = LHK_SELECTION_ALL;
+#if defined(FAULT_SELECTION)  // tokens that do not ascend, in one list for whatever number of heads
+    static const int64_t offsets[] = {0, 2};
+    static const int32_t tokens[] = {1, 0};
+    out->kind = LHK_SELECTION_TOKENS;
+    out->list_count = 1;
+    out->list_offsets = offsets;
+    out->tokens = tokens;
+#endif
     return LHK_OK;
 }
 

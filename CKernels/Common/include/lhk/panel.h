@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The packed layout of keys and values that the fused attention kernels read (see `lhk_panels`): index arithmetic and
-/// packing of rows, in one place for the stores that keep it and the kernels that build it on the fly.
+/// The packed layout of keys and values that the fused attention kernels read (see `lhk_panels`): index arithmetic, in
+/// one place for the stores that keep it and the kernels that build it on the fly. `panel_pack.h` packs rows.
 ///
 /// Within one block of one head, element (token t, channel c), with G tokens or channels interleaved:
 ///   key   at  (t/16)*(padded_k*16) + (c/G)*(16*G) + (t%16)*G + c%G     16 tokens side by side: broadcast q, no
@@ -73,40 +73,6 @@ LHK_ALWAYS_INLINE uint32_t lhk_panel_bits(const void *row, lhk_dtype from, lhk_d
     uint32_t bits;
     memcpy(&bits, &value, 4);
     return bits;
-}
-
-/// Scatters one row: element c goes to index `first + (c/g)*step + c%g` of `out`.
-LHK_ALWAYS_INLINE void lhk_panel_scatter(void *out, lhk_dtype to, int64_t first, int64_t step, int64_t g, const void *row,
-                                         lhk_dtype from, int64_t dim) {
-    for (int64_t c = 0; c < dim; c++) {
-        int64_t index = first + c / g * step + c % g;
-        uint32_t bits = lhk_panel_bits(row, from, to, c);
-        if (to == LHK_DTYPE_F32)
-            ((uint32_t *)out)[index] = bits;
-        else
-            ((uint16_t *)out)[index] = (uint16_t)bits;
-    }
-}
-
-/// Packs `n` key rows, `row_stride` bytes apart, as tokens [t, t+n) of a block that starts at `block`.
-/// Padding channels are left alone: they must be zero already.
-static inline void lhk_panel_pack_keys(const lhk_panels *p, uint8_t *block, int64_t t, int64_t n, const uint8_t *rows,
-                                       int64_t row_stride, lhk_dtype from, int64_t dim) {
-    int64_t g = p->group;
-    for (int64_t i = 0; i < n; i++)
-        lhk_panel_scatter(block, p->dtype, lhk_panel_key_index(p, t + i, 0), 16 * g, g, rows + i * row_stride, from, dim);
-}
-
-/// Packs `n` value rows as tokens [t, t+n) and clears what is left of the last group, so that products over whole
-/// groups see zeros. Padding channels are left alone.
-static inline void lhk_panel_pack_values(const lhk_panels *p, uint8_t *block, int64_t t, int64_t n, const uint8_t *rows,
-                                         int64_t row_stride, lhk_dtype from, int64_t dim) {
-    uint8_t *values = block + p->value_offset;
-    int64_t g = p->value_group;
-    for (int64_t i = 0; i < n; i++)
-        lhk_panel_scatter(values, p->value_dtype, lhk_panel_value_index(p, t + i, 0), g, 1, rows + i * row_stride, from, dim);
-    for (int64_t rest = t + n; rest % g; rest++)
-        for (int64_t c = 0; c < p->padded_dim_v; c++) ((uint16_t *)values)[lhk_panel_value_index(p, rest, c)] = 0;
 }
 
 #endif

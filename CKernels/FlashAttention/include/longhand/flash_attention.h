@@ -36,7 +36,8 @@ typedef struct lhk_flash_args {
     lhk_attention_stats *LHK_NULLABLE stats;
 } lhk_flash_args;
 
-/// Exact bytes of workspace for `args` (data pointers may be null) on `host`.
+/// Exact bytes of workspace for `args` (data pointers may be null) on `host`. Without a selection and with more query rows
+/// than one tile takes, that includes a packed copy of all keys and values.
 LHK_API lhk_status lhk_flash_attention_workspace(const lhk_flash_args *args, const lhk_host *host, uint64_t *bytes,
                                                  lhk_error *LHK_NULLABLE error);
 

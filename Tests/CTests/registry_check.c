@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Every variant of the registered families, checked as `longhand verify` does.
+#include <inttypes.h>
+#include <longhand/dense_store.h>
+#include <longhand/flash_attention.h>
+#include <longhand/quant_store.h>
+#include <longhand/rope.h>
+#include <longhand/window.h>
+#include <longhand_verify.h>
+
+#include "driver.h"
+
+#define MOST_LEVELS 8
+
+static void check_target(lhk_verify *verify, uint32_t index, const driver_level *levels, uint32_t level_count,
+                         uint64_t first, uint64_t count) {
+    lhk_verify_target target = {.struct_size = sizeof target};
+    static lhk_verify_outcome outcomes[MOST_LEVELS];
+    lhk_isa sets[MOST_LEVELS];
+    const char *names[MOST_LEVELS];
+    uint32_t usable = 0;
+    lhk_error error = {.struct_size = sizeof error};
+    if (lhk_verify_get(verify, index, &target)) return;
+    for (uint32_t i = 0; i < level_count && usable < MOST_LEVELS; i++) {
+        if (target.variant->isa_required & ~levels[i].isa) continue;
+        outcomes[usable] = (lhk_verify_outcome){.struct_size = sizeof(lhk_verify_outcome)};
+        sets[usable] = levels[i].isa;
+        names[usable++] = levels[i].name;
+    }
+    lhk_status status = LHK_OK;
+    for (uint64_t c = first; usable && c < first + count && !status; c++)
+        status = lhk_verify_run(verify, index, c, sets, usable, outcomes, &error);
+    for (uint32_t i = 0; i < usable; i++) {
+        const lhk_verify_outcome *o = &outcomes[i];
+        bool passed = driver_result(!status && o->cases && !o->failures, "%s %s under %s: %" PRIu64 " cases, %" PRIu64 " calls",
+                                 target.role, target.variant->id, names[i], o->cases, o->calls);
+        if (!passed) printf("    case %s: %s %s\n", o->failed_case, status ? error.text : "", o->text);
+    }
+}
+
+void driver_check_registry(const lhk_host *pool, const driver_level *levels, uint32_t level_count, uint64_t seed, uint64_t first,
+                        uint64_t count) {
+    const lhk_plugin *const plugins[] = {lhk_dense_store_plugin(), lhk_flash_attention_plugin(), lhk_quant_store_plugin(),
+                                         lhk_rope_plugin(), lhk_window_plugin()};
+    lhk_error error = {.struct_size = sizeof error};
+    lhk_registry *registry = NULL;
+    lhk_verify *verify = NULL;
+    lhk_status status = lhk_registry_create(&registry, &error);
+    for (int i = 0; i < 5 && !status; i++) status = lhk_registry_register(registry, plugins[i], "built-in", &error);
+    if (!status) status = lhk_verify_create(registry, pool, seed, &verify, &error);
+    if (!driver_result(!status, "a checker of all registered variants%s%s", status ? ": " : "", status ? error.text : "")) return;
+    for (uint32_t i = 0; i < lhk_verify_count(verify); i++) check_target(verify, i, levels, level_count, first, count);
+    lhk_verify_destroy(verify);
+    lhk_registry_destroy(registry);
+}

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+# Sourced from the root of the repository: all kernels, what the test program in C is made of, and the flags for both.
+families=(DenseStore FlashAttention QuantStore Rope Window Layers)
+kernels=(CKernels/Common/*.c)
+flags=(-std=c17 -ffp-contract=off -fno-math-errno -Wall -Wextra -Wvla -Wstrict-prototypes -Wno-unknown-pragmas -Werror
+    -Iinclude -ICKernels/Common/include -ICKernels/Verify -ICKernels/Verify/include -ICKernels/Common
+    -IBenchmarks/Kernels/include -ITests/Fixtures/Subjects/include)
+for family in "${families[@]}"; do
+    kernels+=(CKernels/"$family"/*.c)
+    flags+=(-ICKernels/"$family"/include)
+done
+sources=("${kernels[@]}" CKernels/Verify/*.c Benchmarks/Kernels/*.c Tests/Fixtures/Subjects/*.c Tests/CTests/*.c)
+# The layers take the types of BLAS from cblas.h, which is the same everywhere: this machine's serves, after all others.
+for folder in /usr/include/*-linux-gnu /usr/include; do
+    [[ -e $folder/cblas.h ]] && flags+=(-idirafter "$folder") && break
+done
