@@ -12,7 +12,7 @@
 #ifndef LHK_QUANT_STORE_H
 #define LHK_QUANT_STORE_H
 
-#include <lhk/panel.h>
+#include <lhk/panel_pack.h>
 #include <stdatomic.h>
 
 #define LHK_QUANT_CHANNELS 32u   ///< per block of channels

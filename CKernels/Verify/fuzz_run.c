@@ -8,6 +8,7 @@
 
 #include "fuzz_check.h"
 #include "fuzz_corpus.h"
+#include "fuzz_host.h"
 
 static double seconds_now(void) {
     struct timespec t;
@@ -56,24 +57,38 @@ static bool check_under(fuzz_case *c, const lhk_fuzz_options *options, lhk_fuzz_
 typedef struct preparation {
     fuzz_case *c;
     const fuzz_problem *problem;
-    const lhk_fuzz_subject *subject;
+    const lhk_fuzz_options *options;
     fuzz_arena *arena;
     lhk_error error;
     bool done;
 } preparation;
 
+/// Whether the subject does not take the problem under any level, so that nobody needs to know its results.
+static bool is_refused(const preparation *p, lhk_error *error) {
+    const lhk_fuzz_subject *s = &p->options->subject;
+    bool refused = s->partial && p->options->isa_count;
+    for (uint32_t i = 0; i < p->options->isa_count && refused; i++) {
+        uint64_t bytes;
+        fuzz_loop loop;
+        lhk_host host = fuzz_make_host(&loop, 1, p->options->isas[i]);
+        refused = s->workspace(s->context, &p->c->args, &host, &bytes, error) == LHK_ERROR_UNSUPPORTED;
+    }
+    if (refused) error->status = LHK_ERROR_UNSUPPORTED;
+    return refused;
+}
+
 static void prepare(void *context) {
     preparation *p = context;
-    if (!fuzz_case_build(p->c, p->problem, p->subject, p->arena))
+    if (!fuzz_case_build(p->c, p->problem, &p->options->subject, p->arena))
         lhk_fail(&p->error, LHK_ERROR_MEMORY, -1, "no memory");
     else
-        p->done = fuzz_case_solve(p->c, &p->error);
+        p->done = !is_refused(p, &p->error) && fuzz_case_solve(p->c, &p->error);
 }
 
 /// Builds a case and its expected results, with a kernel's own code in part. LHK_ERROR_CORRUPT when that faulted.
 static lhk_status prepare_case(fuzz_case *c, const fuzz_problem *problem, const lhk_fuzz_options *options,
                                fuzz_arena *arena, lhk_fuzz_report *report) {
-    preparation p = {c, problem, &options->subject, arena, {.struct_size = sizeof p.error}, false};
+    preparation p = {c, problem, options, arena, {.struct_size = sizeof p.error}, false};
     *c = (fuzz_case){0};
     if (!fuzz_guarded(prepare, &p)) lhk_fail(&p.error, LHK_ERROR_CORRUPT, -1, "it touched memory that it must not");
     if (p.done) return LHK_OK;

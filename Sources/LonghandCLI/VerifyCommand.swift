@@ -6,6 +6,7 @@ import Longhand
 struct VerifyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "verify", abstract: "Check every kernel that was discovered against its reference.",
+        usage: "longhand verify [<options>]",
         discussion: """
             Every variant of every method runs under rising instruction sets, from scalar code \
             up to all that this machine offers: on cases with names, which are bugs that \
@@ -26,18 +27,27 @@ struct VerifyCommand: ParsableCommand {
               longhand verify --list
             """)
 
-    @Option(name: .shortAndLong, help: .init("Seed of the random cases (default: another each time).", valueName: "number"))
-    var seed: UInt64?
-    @Option(help: .init("Random cases per variant, after those with names.", valueName: "count")) var cases: UInt64?
     @Option(
+        name: .shortAndLong, parsing: .unconditional,
+        help: .init("Seed of the random cases (default: another each time).", valueName: "number"))
+    var seed: UInt64?
+    @Option(parsing: .unconditional, help: .init("Random cases per variant, after those with names.", valueName: "count"))
+    var cases: UInt64?
+    @Option(
+        parsing: .unconditional,
         help: .init("Random cases until this time is over, those with names included (default: 60).", valueName: "time"))
     var seconds: Double?
     @Option(help: .init("Only variants whose id, role or method name it matches.", valueName: "regex")) var filter: String?
     @Option(name: .customLong("case"), help: .init("Only this case: its name, or the number of a random one.", valueName: "case"))
     var only: String?
-    @Option(name: .shortAndLong, help: .init("Worker threads of the pool; 0 is one per processor.", valueName: "count"))
+    @Option(
+        name: .shortAndLong, parsing: .unconditional,
+        help: .init("Worker threads of the pool; 0 is one per processor.", valueName: "count"))
     var threads = 0
-    @Option(name: [.customShort("o"), .customLong("output")], help: "Format on stdout: md, csv, json or jsonl.") var format = "md"
+    @Option(
+        name: [.customShort("o"), .customLong("output")],
+        help: .init("Format on stdout: md, csv, json or jsonl.", valueName: "format"))
+    var format = "md"
     @Flag(help: "List the variants with their instruction sets, and the cases with names.") var list = false
     @OptionGroup var plugins: PluginOptions
 

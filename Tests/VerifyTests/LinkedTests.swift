@@ -10,7 +10,8 @@ import LonghandVerify
 import LonghandWindow
 import Testing
 
-/// The families of this package, linked in: every variant, forced, under every set of levels of this machine.
+/// The families of this package, linked in: random cases of every variant, under every set of levels of this machine. Cases
+/// with names run in the tests of `longhand verify`.
 ///
 /// LONGHAND_FUZZ_SEED and LONGHAND_VERIFY_CASES choose other problems.
 @Suite(.serialized) struct LinkedTests {
@@ -30,24 +31,6 @@ import Testing
         for (level, outcome) in zip(target.levels, outcomes) {
             #expect(outcome.failures == 0, "\(target) under \(level), case \(outcome.failedCase): \(outcome.text)")
             #expect(outcome.cases > Self.cases / 2, "\(target) under \(level): \(outcome.skipped) skipped, \(outcome.reason)")
-        }
-    }
-
-    /// Bugs that kernels really had.
-    @Test(arguments: Target.all) func corpus(_ target: Target) throws {
-        let outcomes = try target.run(seed: Self.seed) { verify, levels, outcomes, error in
-            var entry: UInt32 = 0
-            while let name = lhk_verify_case_name(verify, target.index, entry) {
-                let status = lhk_verify_run_named(verify, target.index, name, levels, target.levelCount, outcomes, error)
-                guard status == LHK_OK else { return status }
-                entry += 1
-            }
-            #expect(entry >= (target.role == "attention" ? 25 : 1))
-            return LHK_OK
-        }
-        for (level, outcome) in zip(target.levels, outcomes) {
-            #expect(outcome.failures == 0, "\(target) under \(level), \(outcome.failedCase): \(outcome.text)")
-            #expect(outcome.skipped == 0, "\(target) under \(level): \(outcome.reason)")
         }
     }
 

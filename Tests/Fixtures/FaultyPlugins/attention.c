@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The demonstration kernel of the fuzz harness and its faults as attention methods, over any store: rows are read into
 /// the workspace first. Then faults of another kind: in the use of the store, of instruction sets and of threads.
+#define _DEFAULT_SOURCE
 #include <lhk/panel.h>
 #include <pthread.h>
+#include <time.h>
 
 #include "faulty.h"
 #include "lhk_subjects.h"
@@ -61,7 +63,7 @@ struct lhk_instance {
 static lhk_status supports(const lhk_variant *self, const lhk_problem *problem, lhk_isa isa, lhk_error *error) {
     (void)self;
     if (WIDE & self->isa_required & ~isa) return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 2, "needs an instruction set");
-    if ((double)problem->query_rows * (double)problem->keys > 1e5 || problem->head_dim_k > 576 || problem->head_dim_v > 576)
+    if (problem->query_rows * problem->keys > 20000 || problem->keys > 1024 || problem->head_dim_k > 576 || problem->head_dim_v > 576)
         return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 1, "too slow for that many rows and keys");
     return lhk_options_known(problem, "attention", NULL, 0, error);
 }
@@ -108,9 +110,11 @@ static lhk_status create(const lhk_variant *self, const lhk_problem *problem, lh
     return LHK_OK;
 }
 
+/// The caller takes its time, so that others get tasks.
 static void crash_elsewhere(void *context, int64_t task, uint32_t worker) {
     (void)task, (void)worker;
     if (!pthread_equal(pthread_self(), *(pthread_t *)context)) *(volatile int *)(uintptr_t)16 = 1;
+    nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
 }
 
 /// Adds rows of the last block that lie past the length to the first output, times zero.
@@ -152,7 +156,7 @@ static lhk_status attend(const lhk_instance *s, const lhk_host *host, const lhk_
     if (s->fault == FAULT_CRASH) *(volatile int *)(uintptr_t)16 = 1;
     if (s->fault == FAULT_STATE) ((lhk_instance *)s)->touched++;
     pthread_t caller = pthread_self();
-    if (s->fault == FAULT_THREAD) lhk_parallel_for(host, 1000, crash_elsewhere, &caller);
+    if (s->fault == FAULT_THREAD) lhk_parallel_for(host, 20, crash_elsewhere, &caller);
     lhk_fuzz_args a = arguments(s, s->fault == FAULT_LENGTH ? s->keys : length, (uint8_t *)workspace->data + own);
     lhk_status status = read_store(s, args, length, &a, error);
     if (status) return status;
