@@ -56,11 +56,11 @@ LHK_ALWAYS_INLINE void LHK_NAME(tile)(const int rows, const int units, const lhk
 #define LHK_I8_TILES(R) LHK_I8_TILE(R, 1)
 #endif
 
-/// Scores of `rows` rows from `row` on.
+/// Scores of `rows` rows from `row` on. A strip that streams takes the keys in order of address: one unit at a time.
 static void LHK_NAME(product)(const lhk_flash_strip *s, int32_t row, int32_t rows, float *out, int64_t lds) {
-    int64_t column = lhk_flash_first(s);
+    int64_t column = lhk_flash_first(s), most = s->streamed ? 1 : LHK_I8_UNITS;
     for (int64_t units = lhk_flash_width(s) / 16, now; units > 0; units -= now, column += now * 16, out += now * 16) {
-        now = units >= LHK_I8_UNITS ? LHK_I8_UNITS : units >= 2 && LHK_I8_UNITS >= 2 ? 2 : 1;
+        now = units >= most ? most : units >= 2 && most >= 2 ? 2 : 1;
         switch (rows * 8 + now) {
             LHK_I8_TILES(1)
             LHK_I8_TILES(2)
