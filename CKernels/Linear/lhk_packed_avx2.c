@@ -12,6 +12,7 @@ typedef struct floats { __m256 v[2]; } floats;
 
 #define LHK_PACKED_TABLE lhk_packed_avx2
 #define LHK_TILE_ROWS 2
+#define LHK_FINE_TILE_ROWS 2
 #define LHK_TILE_PANELS 1
 #define LHK_UNSIGNED_CODES 0
 

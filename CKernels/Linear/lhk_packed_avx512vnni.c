@@ -12,6 +12,7 @@ typedef __m512 floats;
 
 #define LHK_PACKED_TABLE lhk_packed_avx512vnni
 #define LHK_TILE_ROWS 6
+#define LHK_FINE_TILE_ROWS 4
 #define LHK_TILE_PANELS 2
 #define LHK_UNSIGNED_CODES 1
 

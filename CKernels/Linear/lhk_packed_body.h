@@ -2,6 +2,7 @@
 // Kernels on packed weights, included once per ISA file, which defines before:
 //   LHK_PACKED_TABLE         the table to fill
 //   LHK_TILE_ROWS, _PANELS   tile of the many-row kernel that fills the registers
+//   LHK_FINE_TILE_ROWS       rows of the same in 15 bits, which takes three registers for each sum instead of two
 //   LHK_UNSIGNED_CODES       1 when products want unsigned codes: signed ones are read with 128 added
 //   codes, ints, floats      64 bytes of a step; 16 int32; 16 f32
 //   vsteps4(p, low, high)    the two steps of 64 bytes of nibbles;  vfifth(codes, bits) adds the fifth bits
@@ -125,6 +126,7 @@ LHK_ALWAYS_INLINE void lhk_packed_rows_of(
         lhk_packed_tile(f, panels, &a, a.rows + i * a.stride, to, t->ldy, columns, mr, nv, fine);           \
     }
     if (!fine) LHK_ROWS_OF(LHK_TILE_ROWS)
+    if (fine && nv > 1) LHK_ROWS_OF(LHK_FINE_TILE_ROWS)
     LHK_ROWS_OF(2)
     LHK_ROWS_OF(1)
 #undef LHK_ROWS_OF
@@ -150,8 +152,10 @@ LHK_ALWAYS_INLINE void lhk_packed_panels(const lhk_packed_format *f, const lhk_p
 #define LHK_PACKED_FUNCTION(name, ...)                                                     \
     static void lhk_packed_##name(const lhk_packed_tiles *t) {                             \
         const lhk_packed_format f = LHK_PACKED_FORMAT(name, __VA_ARGS__);                  \
-        if (t->x.fine)                                                                     \
+        if (t->x.fine && (t->m <= LHK_PACKED_FEW_ROWS || LHK_TILE_PANELS == 1))            \
             lhk_packed_panels(&f, t, 1, true);                                             \
+        else if (t->x.fine)                                                                \
+            lhk_packed_panels(&f, t, LHK_TILE_PANELS, true);                               \
         else                                                                               \
             lhk_packed_panels(&f, t, LHK_TILE_PANELS, false);                              \
     }

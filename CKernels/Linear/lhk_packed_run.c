@@ -7,7 +7,7 @@ enum {
     TASK_ROWS = 512,
     QUANTIZE_ROWS = 16,
     // A few-row product is bound by reading weights: long runs, but enough of them to even out workers.
-    FINE_TASKS_PER_WORKER = 4,
+    FEW_ROWS_TASKS_PER_WORKER = 4,
 };
 
 static const lhk_packed_kernels *kernels_for(lhk_isa isa) {
@@ -21,16 +21,14 @@ static const lhk_packed_kernels *kernels_for(lhk_isa isa) {
     return &lhk_packed_scalar;
 }
 
-static lhk_activations activation_layout(size_t m, size_t k) {
-    lhk_activations a = {.blocks = k / LHK_BLOCK, .fine = m <= LHK_PACKED_FINE_ROWS};
+static lhk_activations activation_layout(size_t k, int32_t bits) {
+    lhk_activations a = {.blocks = k / LHK_BLOCK, .fine = bits == 15};
     a.stride = (size_t)lhk_round_up((int64_t)(a.blocks * lhk_activation_bytes(a.fine)), LHK_ALIGNMENT);
     return a;
 }
 
-/// Few rows take a longer record: all that there can be fit what twice as many short ones need.
-lhk_status lhk_packed_workspace(size_t m, size_t k, size_t *bytes, lhk_error *error) {
-    const size_t rows = m > 2 * LHK_PACKED_FINE_ROWS ? m : 2 * LHK_PACKED_FINE_ROWS;
-    if (k > INT32_MAX || __builtin_mul_overflow(rows, activation_layout(rows, k).stride, bytes))
+lhk_status lhk_packed_workspace(size_t m, size_t k, int32_t bits, size_t *bytes, lhk_error *error) {
+    if (k > INT32_MAX || __builtin_mul_overflow(m, activation_layout(k, bits).stride, bytes))
         return lhk_fail(error, LHK_ERROR_OVERFLOW, k > INT32_MAX ? 1 : 0, "%zu rows of %zu inputs are too many", m, k);
     return LHK_OK;
 }
@@ -49,11 +47,13 @@ static lhk_status check_call(const lhk_packed_call *c, const lhk_workspace *work
             return lhk_fail(error, LHK_ERROR_OVERFLOW, 1, "a linear layer has a size of %zu", c->parts[i].n);
         n += c->parts[i].n;
     }
+    if (c->bits != 8 && c->bits != 15)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "activations are rounded to 8 or 15 bits, not %d", c->bits);
     if (c->k % LHK_BLOCK) return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "%zu inputs are not whole blocks of 32", c->k);
     if (c->ldx < c->k || c->ldy < n)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "row strides %zu and %zu are shorter than rows of %zu and %zu", c->ldx,
                         c->ldy, c->k, n);
-    lhk_status status = lhk_packed_workspace(c->m, c->k, &needed, error);
+    lhk_status status = lhk_packed_workspace(c->m, c->k, c->bits, &needed, error);
     if (status) return status;
     if (workspace->bytes < needed || (uintptr_t)workspace->data % LHK_ALIGNMENT)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, 2, "the workspace has %llu bytes, not %zu, or is not aligned to %d",
@@ -119,12 +119,12 @@ lhk_status lhk_run_linear_packed(const lhk_host *host, const lhk_packed_call *ca
                                  lhk_error *error) {
     lhk_status status = check_call(call, workspace, error);
     if (status || call->m == 0) return status;
-    linear_job job = {.call = call, .kernels = kernels_for(host->isa), .x = activation_layout(call->m, call->k)};
+    linear_job job = {.call = call, .kernels = kernels_for(host->isa), .x = activation_layout(call->k, call->bits)};
     job.x.rows = workspace->data;
     for (size_t i = 0; i < call->part_count; i++) job.panels += panels_of(&call->parts[i]);
     if (job.panels == 0) return LHK_OK;
-    const size_t fine_tasks = FINE_TASKS_PER_WORKER * (size_t)host->workers;
-    job.task_panels = job.x.fine ? (job.panels + fine_tasks - 1) / fine_tasks : 2;
+    const size_t few_tasks = FEW_ROWS_TASKS_PER_WORKER * (size_t)host->workers;
+    job.task_panels = call->m <= LHK_PACKED_FEW_ROWS ? (job.panels + few_tasks - 1) / few_tasks : 2;
     job.panel_tasks = (job.panels + job.task_panels - 1) / job.task_panels;
     lhk_parallel_for(host, (int64_t)((call->m + QUANTIZE_ROWS - 1) / QUANTIZE_ROWS), quantize_task, &job);
     lhk_parallel_for(host, (int64_t)(job.panel_tasks * ((call->m + TASK_ROWS - 1) / TASK_ROWS)), tiles_task, &job);

@@ -8,6 +8,7 @@ typedef struct floats { float v[16]; } floats;
 
 #define LHK_PACKED_TABLE lhk_packed_scalar
 #define LHK_TILE_ROWS 2
+#define LHK_FINE_TILE_ROWS 2
 #define LHK_TILE_PANELS 1
 #define LHK_UNSIGNED_CODES 0
 

@@ -46,7 +46,7 @@ struct EvalCommand: ParsableCommand {
     @Option(help: "Write an SVG plot of quality against speed and bytes.") var plot: String?
     @Option(name: .shortAndLong, help: "Worker threads; 0: one per processor.") var threads = 0
     @Option(name: .customLong("chunk"), help: "Tokens per pass while reading.") var chunk = 512
-    @Option(help: "Linear layers: int8 or f32, as in 'longhand run'.") var linear = LinearPrecision.int8
+    @Option(help: "Linear layers: int16, int8 or f32, as in 'longhand run'.") var linear = LinearPrecision.int16
     @OptionGroup var plugins: PluginOptions
 
     func validate() throws {

@@ -73,8 +73,10 @@ struct RunCommand: ParsableCommand {
             "Position; options override the model's, as in rope:scaling=ntk,factor=4.", valueName: "method"))
     var position = "rope"
     @Option(
-        help: .init("Linear layers: int8 (weights as the file has them, activations rounded), or f32.", valueName: "precision"))
-    var linear = LinearPrecision.int8
+        help: .init(
+            "Linear layers: int16 or int8 (weights as in the file, activations rounded to 15 or, in a prompt, 8 bits), f32.",
+            valueName: "precision"))
+    var linear = LinearPrecision.int16
     @Option(
         parsing: .unconditional,
         help: .init("Most tokens per pass through all layers while reading; 0 is one block.", valueName: "tokens"))

@@ -25,7 +25,7 @@ struct TraceCommand: ParsableCommand {
     @Option(help: "Position method; options override the model's.") var position = "rope"
     @Option(name: .shortAndLong, help: "Worker threads; 0: one per processor.") var threads = 0
     @Option(name: .customLong("chunk"), help: "Tokens per pass.") var chunk = 512
-    @Option(help: "Linear layers: int8 or f32, as in 'longhand run'.") var linear = LinearPrecision.int8
+    @Option(help: "Linear layers: int16, int8 or f32, as in 'longhand run'.") var linear = LinearPrecision.int16
     @OptionGroup var plugins: PluginOptions
 
     func validate() throws {

@@ -38,20 +38,20 @@ static double rounded_product(const float *x, const float *w, float limit, doubl
     return sum;
 }
 
-static double check_type(const driver_level *level, int32_t type, uint64_t *seed, size_t m) {
+static double check_type(const driver_level *level, int32_t type, uint64_t *seed, size_t m, int32_t bits) {
     static uint8_t source[ROWS * INPUTS * 2];
     static float w[ROWS * INPUTS], x[M * INPUTS], y[M * ROWS];
     const lhk_host host = {.struct_size = sizeof host, .workers = 1, .isa = level->isa};
     size_t row_bytes, packed_bytes, workspace_bytes;
     double worst = NAN;
     if (lhk_layer_row_bytes(type, INPUTS, &row_bytes, NULL) || lhk_packed_bytes(type, ROWS, INPUTS, &packed_bytes, NULL) ||
-        lhk_packed_workspace(m, INPUTS, &workspace_bytes, NULL))
+        lhk_packed_workspace(m, INPUTS, bits, &workspace_bytes, NULL))
         return worst;
     fill_rows(type, seed, source, row_bytes);
     driver_fill(seed, x, M * INPUTS);
     void *packed = malloc(packed_bytes), *lent = aligned_alloc(LHK_ALIGNMENT, workspace_bytes);
     const lhk_packed_rows rows = {type, ROWS, packed};
-    const lhk_packed_call call = {.parts = &rows, .part_count = 1, .m = m, .k = INPUTS, .x = x, .ldx = INPUTS, .y = y, .ldy = ROWS};
+    const lhk_packed_call call = {.parts = &rows, .part_count = 1, .m = m, .k = INPUTS, .bits = bits, .x = x, .ldx = INPUTS, .y = y, .ldy = ROWS};
     const lhk_workspace workspace = {lent, workspace_bytes};
     if (packed && lent && !lhk_layer_dequantize(0, type, source, w, ROWS * INPUTS, NULL) &&
         !lhk_run_pack(&host, type, ROWS, INPUTS, source, packed, NULL) && !lhk_run_linear_packed(&host, &call, &workspace, NULL)) {
@@ -60,7 +60,7 @@ static double check_type(const driver_level *level, int32_t type, uint64_t *seed
             for (size_t j = 0; j < ROWS; j++) {
                 double allowed;
                 const double want = rounded_product(x + i * INPUTS, w + j * INPUTS,
-                                                    m <= LHK_PACKED_FINE_ROWS ? 16319.0f : 127.0f, &allowed);
+                                                    bits == 15 ? 16319.0f : 127.0f, &allowed);
                 const double share = fabs(y[i * ROWS + j] - want) / allowed;
                 if (!(share <= worst)) worst = share;
             }
@@ -74,8 +74,8 @@ void driver_check_linear(const driver_level *level, uint64_t seed) {
     static const int32_t types[] = {2, 3, 6, 7, 8, 12, 13, 14};
     double worst = 0;
     for (size_t t = 0; t < sizeof types / sizeof types[0]; t++)
-        for (size_t m = 1; m <= M; m += 5) {
-            const double share = check_type(level, types[t], &seed, m);
+        for (size_t m = 1; m <= 2 * M; m += 5) {
+            const double share = check_type(level, types[t], &seed, (m - 1) % M + 1, m > M ? 8 : 15);
             if (!(share <= worst)) worst = share;
         }
     driver_result(worst <= 1, "%s: linear layers on packed weights, error %.2f of what is allowed", level->name, worst);

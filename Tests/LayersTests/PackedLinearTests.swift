@@ -62,12 +62,15 @@ private struct Rows: @unchecked Sendable {
 /// A product of random rows with stacked parts; every operand ends at a guard page.
 private struct Problem: @unchecked Sendable {
     let m: Int, k: Int, n: Int, ldx: Int, ldy: Int
+    let bits: Int32
     let x: Guarded<Float>
     let parts: [Rows]
     let workspace: Guarded<UInt8>
 
-    init(m: Int, parts: [Rows], pad: Int = 0, using generator: inout SeededGenerator) {
+    /// Without `bits`, what the runner takes: 15 for few rows, and at random otherwise.
+    init(m: Int, parts: [Rows], bits: Int32? = nil, pad: Int = 0, using generator: inout SeededGenerator) {
         (self.m, self.parts, k) = (m, parts, parts[0].k)
+        self.bits = bits ?? (m <= Int(LHK_PACKED_FEW_ROWS) || Bool.random(using: &generator) ? 15 : 8)
         n = parts.reduce(0) { $0 + $1.n }
         (ldx, ldy) = (k + pad, n + pad)
         // Outliers, blocks of zeros and tiny values.
@@ -83,7 +86,7 @@ private struct Problem: @unchecked Sendable {
         }
         x = Guarded(values)
         var bytes = 0
-        precondition(lhk_packed_workspace(m, k, &bytes, nil) == LHK_OK)
+        precondition(lhk_packed_workspace(m, k, bits, &bytes, nil) == LHK_OK)
         workspace = Guarded([UInt8](repeating: 0xFF, count: bytes))
     }
 
@@ -95,7 +98,7 @@ private struct Problem: @unchecked Sendable {
         let rows = parts.map { lhk_packed_rows(type: $0.type, n: $0.n, weights: $0.packed.pointer) }
         rows.withUnsafeBufferPointer {
             var call = lhk_packed_call(
-                parts: $0.baseAddress!, part_count: $0.count, m: m, k: k, x: x.pointer, ldx: ldx, y: y.pointer, ldy: ldy)
+                parts: $0.baseAddress!, part_count: $0.count, m: m, k: k, bits: bits, x: x.pointer, ldx: ldx, y: y.pointer, ldy: ldy)
             #expect(lhk_run_linear_packed(&host, &call, &lent, &error) == LHK_OK, "\(error.message)")
         }
         return y.values
@@ -104,7 +107,7 @@ private struct Problem: @unchecked Sendable {
     /// One output in f64 over the activations as they are, and over their rounded values; what f32 sums may add to the
     /// latter, and what rounding may add to the former.
     func reference(_ i: Int, _ w: ArraySlice<Float>) -> (exact: Double, rounded: Double, sums: Double, rounding: Double) {
-        let limit: Float = m <= Int(LHK_PACKED_FINE_ROWS) ? 16319 : 127
+        let limit: Float = bits == 15 ? 16319 : 127
         var result = (exact: 0.0, rounded: 0.0, sums: 0.0, rounding: 0.0)
         for block in stride(from: 0, to: k, by: 32) {
             let xs = (block..<block + 32).map { x.pointer[i * ldx + $0] }, ws = w[w.startIndex + block..<w.startIndex + block + 32]
@@ -166,9 +169,11 @@ private struct Problem: @unchecked Sendable {
         let parts = [(6, 40), (8, 7), (14, 16), (3, 33), (12, 1)].map {
             Rows(type: Int32($0.0), n: $0.1, k: 256, using: &generator)
         }
-        for m in [1, 5, 11] { Problem(m: m, parts: parts, pad: 2, using: &generator).check(isa) }
+        for (m, bits) in [(1, Int32(15)), (5, 15), (11, 15), (1, 8), (11, 8)] {
+            Problem(m: m, parts: parts, bits: bits, pad: 2, using: &generator).check(isa)
+        }
         let few = [Rows(type: 3, n: 18, k: 32, using: &generator), Rows(type: 2, n: 3, k: 32, using: &generator)]
-        Problem(m: 530, parts: few, using: &generator).check(isa)
+        for bits: Int32 in [8, 15] { Problem(m: 530, parts: few, bits: bits, using: &generator).check(isa) }
     }
 
     @Test(arguments: masks) func workersGiveTheSameBits(isa: UInt64) {
@@ -249,15 +254,15 @@ private struct Problem: @unchecked Sendable {
         #expect(lhk_packed_bytes(12, 1, 128, &bytes, nil) == LHK_ERROR_ARGUMENT)
         #expect(lhk_packed_bytes(3, Int.max, 32, &bytes, nil) == LHK_ERROR_OVERFLOW)
         #expect(lhk_packed_bytes(3, 1 << 40, 1 << 40, &bytes, nil) == LHK_ERROR_OVERFLOW)
-        #expect(lhk_packed_workspace(Int.max, 64, &bytes, nil) == LHK_ERROR_OVERFLOW)
-        #expect(lhk_packed_workspace(1, Int.max, &bytes, nil) == LHK_ERROR_OVERFLOW)
+        #expect(lhk_packed_workspace(Int.max, 64, 15, &bytes, nil) == LHK_ERROR_OVERFLOW)
+        #expect(lhk_packed_workspace(1, Int.max, 8, &bytes, nil) == LHK_ERROR_OVERFLOW)
     }
 
     @Test func refusesBadCalls() {
         var host = makeHost(0), generator = SeededGenerator(stream: 205)
         let rows = Rows(type: 3, n: 16, k: 64, using: &generator), workspace = Guarded([UInt8](repeating: 0, count: 4096))
         func status(
-            m: Int = 1, k: Int = 64, ldx: Int = 64, ldy: Int = 16, type: Int32 = 3, bytes: Int = 4096, shift: Int = 0
+            m: Int = 1, k: Int = 64, ldx: Int = 64, ldy: Int = 16, type: Int32 = 3, bytes: Int = 4096, shift: Int = 0, bits: Int32 = 15
         ) -> lhk_status {
             var part = lhk_packed_rows(type: type, n: 16, weights: rows.packed.pointer), y: [Float] = Array(repeating: -1, count: 16)
             var lent = lhk_workspace(data: workspace.pointer + shift, bytes: UInt64(bytes))
@@ -266,7 +271,7 @@ private struct Problem: @unchecked Sendable {
                 x.withUnsafeBufferPointer { x in
                     y.withUnsafeMutableBufferPointer { y in
                         var call = lhk_packed_call(
-                            parts: part, part_count: 1, m: m, k: k, x: x.baseAddress!, ldx: ldx, y: y.baseAddress!, ldy: ldy)
+                            parts: part, part_count: 1, m: m, k: k, bits: bits, x: x.baseAddress!, ldx: ldx, y: y.baseAddress!, ldy: ldy)
                         return lhk_run_linear_packed(&host, &call, &lent, nil)
                     }
                 }
@@ -275,6 +280,8 @@ private struct Problem: @unchecked Sendable {
             return status
         }
         #expect(status() == LHK_OK)
+        #expect(status(bits: 8) == LHK_OK)
+        #expect(status(bits: 16) == LHK_ERROR_ARGUMENT)
         #expect(status(ldx: 63) == LHK_ERROR_ARGUMENT)
         #expect(status(ldy: 15) == LHK_ERROR_ARGUMENT)
         #expect(status(k: 48) == LHK_ERROR_ARGUMENT)

@@ -124,7 +124,7 @@ extension Session {
     ) throws {
         let work = OperatorWork.linear(rows: rows, outputs: w.outputs, inputs: w.inputs, weightBytes: w.bytes)
         try measure(op, index, work: work) {
-            try w.multiply(x, rows: rows, into: y, host: model.host, workspace: buffers.linear)
+            try w.multiply(x, rows: rows, into: y, host: model.host, precision: model.linear, workspace: buffers.linear)
         }
     }
 }

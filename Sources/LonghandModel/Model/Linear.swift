@@ -6,11 +6,17 @@ import LonghandLinear
 
 /// What linear layers compute with.
 public enum LinearPrecision: String, Sendable, CaseIterable {
-    /// Quantised weights as the file has them; activations rounded per 32 inputs, to 15 bits for up to eight rows
-    /// (decoding) and to 8 bits for more. Weights of types without blocks are f32.
+    /// Quantised weights as the file has them; activations rounded to 15 bits per 32 inputs. Weights of types without
+    /// blocks are f32.
+    case int16
+    /// The same with activations of 8 bits while reading a prompt (more than eight rows): faster there, and as
+    /// coarse as other engines are.
     case int8
     /// All weights dequantised to f32 at load, products in f32: slower, and several times the memory.
     case f32
+
+    /// Bits that `rows` rows of activations are rounded to.
+    func bits(rows: Int) -> Int32 { self == .int8 && rows > Int(LHK_PACKED_FEW_ROWS) ? 8 : 15 }
 }
 
 /// A weight matrix [outputs][inputs], possibly of several tensors on top of each other.
@@ -30,7 +36,8 @@ struct WeightMatrix {
 
     /// `y[rows][outputs] = x[rows][inputs] * w^T` on the workers of `host`.
     func multiply(
-        _ x: UnsafePointer<Float>, rows: Int, into y: UnsafeMutablePointer<Float>, host: KernelHost, workspace: lhk_workspace
+        _ x: UnsafePointer<Float>, rows: Int, into y: UnsafeMutablePointer<Float>, host: KernelHost,
+        precision: LinearPrecision, workspace: lhk_workspace
     ) throws {
         switch storage {
         case .dense(let weights):
@@ -39,7 +46,7 @@ struct WeightMatrix {
         case .packed(let parts):
             try parts.withUnsafeBufferPointer { parts in
                 var call = lhk_packed_call(
-                    parts: parts.baseAddress!, part_count: parts.count, m: rows, k: inputs, x: x, ldx: inputs, y: y,
+                    parts: parts.baseAddress!, part_count: parts.count, m: rows, k: inputs, bits: precision.bits(rows: rows), x: x, ldx: inputs, y: y,
                     ldy: outputs)
                 var workspace = workspace
                 try LayerError.check { lhk_run_linear_packed(host.raw, &call, &workspace, $0) }
@@ -50,6 +57,6 @@ struct WeightMatrix {
     /// Bytes of workspace that `multiply` needs for up to `rows` rows of up to `inputs` inputs.
     static func workspaceBytes(rows: Int, inputs: Int) -> Int {
         var bytes = 0
-        return lhk_packed_workspace(rows, inputs, &bytes, nil) == LHK_OK ? bytes : .max
+        return lhk_packed_workspace(rows, inputs, 15, &bytes, nil) == LHK_OK ? bytes : .max
     }
 }

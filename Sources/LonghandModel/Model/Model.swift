@@ -29,6 +29,8 @@ public struct ModelHeader: Sendable {
 public final class Model: Sendable {
     public let header: ModelHeader
     public let host: KernelHost
+    /// What its linear layers compute with.
+    public let linear: LinearPrecision
     let weights: Weights
 
     public var path: String { header.path }
@@ -39,12 +41,13 @@ public final class Model: Sendable {
 
     /// Opens `path` and reads its weights on `host`'s workers. Throws `GGUFError`, `ModelError` or `LonghandError` in one
     /// clear line.
-    public convenience init(path: String, host: KernelHost, linear: LinearPrecision = .int8) throws {
+    public convenience init(path: String, host: KernelHost, linear: LinearPrecision = .int16) throws {
         try self.init(ModelHeader(path: path), host: host, linear: linear)
     }
 
     /// Reads the weights of a file that is open already. Throws as above.
-    public init(_ header: ModelHeader, host: KernelHost, linear: LinearPrecision = .int8) throws {
+    public init(_ header: ModelHeader, host: KernelHost, linear: LinearPrecision = .int16) throws {
+        self.linear = linear
         weights = try Weights(header.file, header.shape, host: host, linear: linear)
         if weights.needsBLAS { try LayerError.check { lhk_linear_load(host.raw.pointee.isa, nil, $0) } }
         self.header = header

@@ -122,7 +122,7 @@ private struct WeightLoader {
     mutating func matrix(_ parts: [(name: String, rows: Int)], inputs: Int) throws -> WeightMatrix {
         let outputs = parts.reduce(0) { $0 + $1.rows }, start = used
         let sizes = try parts.map { Self.packedBytes(try tensor($0.name, rows: $0.rows, inputs: inputs)) }
-        guard linear == .int8, !sizes.contains(nil) else {
+        guard linear != .f32, !sizes.contains(nil) else {
             let weights = try dense(parts, inputs: inputs)
             return WeightMatrix(outputs: outputs, inputs: inputs, storage: .dense(weights), bytes: 4 * outputs * inputs)
         }
