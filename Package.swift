@@ -83,6 +83,12 @@ var targets: [Target] = [
             "LonghandRope", "LonghandVerify", "LonghandWindow",
         ],
         swiftSettings: swiftSettings),
+    .testTarget(
+        name: "LowPrecisionTests",
+        dependencies: [
+            "CLonghand", "Longhand", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention", "LonghandWindow",
+        ],
+        swiftSettings: swiftSettings),
     // Test doubles of all roles, linked into the tests of the core.
     .target(
         name: "LonghandTestPlugin", dependencies: ["CLonghand", "LonghandCommon"], path: "Tests/Fixtures/TestPlugin",

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The direct call lhk_hadamard. Families that rotate rows inside their own kernels include lhk/hadamard_body.h themselves.
+// The direct call lhk_hadamard. Families that rotate rows inside their own kernels include lhk/hadamard_body.inc themselves.
 #include <lhk/hadamard.h>
 #include <longhand/hadamard.h>
 
 #define LHK_HADAMARD(x) hadamard_portable_##x
 #define LHK_HADAMARD_LANES 4
-#include <lhk/hadamard_body.h>
+#include <lhk/hadamard_body.inc>
 
 #if defined(__x86_64__)
 #undef LHK_HADAMARD
@@ -13,7 +13,7 @@
 #define LHK_HADAMARD(x) hadamard_avx2_##x
 #define LHK_HADAMARD_LANES 8
 LHK_TARGET_BEGIN(LHK_FEATURES_AVX2)
-#include <lhk/hadamard_body.h>
+#include <lhk/hadamard_body.inc>
 LHK_TARGET_END
 
 #undef LHK_HADAMARD
@@ -21,7 +21,7 @@ LHK_TARGET_END
 #define LHK_HADAMARD(x) hadamard_avx512_##x
 #define LHK_HADAMARD_LANES 16
 LHK_TARGET_BEGIN(LHK_FEATURES_AVX512)
-#include <lhk/hadamard_body.h>
+#include <lhk/hadamard_body.inc>
 LHK_TARGET_END
 #endif
 

@@ -4,6 +4,10 @@
 /// Attention reads the panels itself; `score` and `accumulate` serve methods without a fused path, so they are plain.
 #include "lhk_dense_store.h"
 
+#include <lhk/hadamard.h>
+
+#include "lhk_dense_keys8.h"
+
 /// One append, cut into tasks of (block, head).
 typedef struct append_job {
     lhk_instance *store;
@@ -24,8 +28,8 @@ static void append_task(void *context, int64_t task, uint32_t worker) {
     uint8_t *block = lhk_dense_block(p, b, (uint32_t)head);
     const lhk_tensor *k = job->k, *v = job->v;
     int64_t row = begin - job->first, t = begin - b * p->block_tokens, n = end - begin;
-    lhk_panel_pack_keys(p, block, t, n, lhk_row(k, row, head), k->stride[0] * (int64_t)lhk_dtype_size(k->dtype), k->dtype,
-                        state->dim_k);
+    (p->dtype == LHK_DTYPE_I8 ? lhk_dense_pack_keys8 : lhk_panel_pack_keys)(
+        p, block, t, n, lhk_row(k, row, head), k->stride[0] * (int64_t)lhk_dtype_size(k->dtype), k->dtype, state->dim_k);
     if (lhk_panel_pack_values(p, block, t, n, lhk_row(v, row, head), v->stride[0] * (int64_t)lhk_dtype_size(v->dtype),
                               v->dtype, state->dim_v))
         atomic_store_explicit(&state->values_nonfinite, 1, memory_order_relaxed);
@@ -53,7 +57,7 @@ static void bytes(const lhk_instance *store, lhk_store_bytes *out) {
     const lhk_dense_state *state = lhk_dense(store);
     lhk_panels p;
     lhk_dense_panels(store, &p);
-    uint64_t token = ((uint64_t)p.padded_dim_k + p.padded_dim_v) * lhk_dtype_size(p.dtype) * state->kv_heads;
+    uint64_t token = lhk_panel_block_bytes(&p) / p.block_tokens * state->kv_heads;
     out->in_use = (uint64_t)lhk_round_up(state->length, LHK_PANEL_TOKENS) * token;
     out->capacity = (uint64_t)lhk_round_up(state->capacity, p.block_tokens) * token;
     out->bits_per_token = (double)token * 8;
@@ -69,21 +73,42 @@ static lhk_status read_rows(const lhk_instance *store, uint32_t head, int64_t be
     for (int64_t i = 0; i < count; i++) {
         int64_t token = begin + i, t = token % p.block_tokens;
         const uint8_t *block = lhk_dense_block(&p, token / p.block_tokens, head);
-        for (int64_t c = 0; k && c < state->dim_k; c++)
-            k[i * state->dim_k + c] = lhk_load_element(block, p.dtype, lhk_panel_key_index(&p, t, c));
+        if (k && p.dtype == LHK_DTYPE_I8)
+            lhk_dense_read_key8(&p, block, t, k + i * state->dim_k, state->dim_k);
+        else
+            for (int64_t c = 0; k && c < state->dim_k; c++)
+                k[i * state->dim_k + c] = lhk_load_element(block, p.dtype, lhk_panel_key_index(&p, t, c));
         for (int64_t c = 0; v && c < state->dim_v; c++)
-            v[i * state->dim_v + c] = lhk_load_element(block + p.value_offset, p.dtype, lhk_panel_value_index(&p, t, c));
+            v[i * state->dim_v + c] =
+                lhk_load_element(block + p.value_offset, p.value_dtype, lhk_panel_value_index(&p, t, c));
     }
     return LHK_OK;
 }
 
 static int64_t key_at(const lhk_keys *keys, int64_t j) { return keys->tokens ? keys->tokens[j] : keys->begin + j; }
 
+static void score_keys8(const lhk_panels *p, uint32_t head, const float *q, int64_t ldq, int32_t rows,
+                        const lhk_keys *keys, float *scores, int64_t lds, int64_t dim) {
+    float rotated[LHK_HADAMARD_MAX_DIM];
+    for (int32_t r = 0; r < rows; r++) {
+        lhk_dense_rotate_query(p, q + r * ldq, rotated, dim);
+        for (int64_t j = 0; j < keys->count; j++) {
+            int64_t token = key_at(keys, j);
+            const uint8_t *block = lhk_dense_block(p, token / p->block_tokens, head);
+            scores[r * lds + j] = lhk_dense_dot_key8(p, block, token % p->block_tokens, rotated, dim);
+        }
+    }
+}
+
 static void score(const lhk_instance *store, uint32_t head, const float *q, int64_t ldq, int32_t rows,
                   const lhk_keys *keys, float *scores, int64_t lds) {
     lhk_panels p;
     lhk_dense_panels(store, &p);
     uint32_t dim = lhk_dense(store)->dim_k;
+    if (p.dtype == LHK_DTYPE_I8) {
+        score_keys8(&p, head, q, ldq, rows, keys, scores, lds, dim);
+        return;
+    }
     for (int64_t j = 0; j < keys->count; j++) {
         int64_t token = key_at(keys, j), t = token % p.block_tokens;
         const uint8_t *block = lhk_dense_block(&p, token / p.block_tokens, head);
@@ -107,11 +132,11 @@ static void accumulate(const lhk_instance *store, uint32_t head, const float *pr
             float weight = probabilities[r * ldp + j];
             if (weight == 0) continue;
             for (uint32_t c = 0; c < dim; c++)
-                out[r * ldo + c] += weight * lhk_load_element(values, p.dtype, lhk_panel_value_index(&p, t, c));
+                out[r * ldo + c] += weight * lhk_load_element(values, p.value_dtype, lhk_panel_value_index(&p, t, c));
         }
     }
 }
 
 const lhk_store_ops lhk_dense_store_ops = {
     .struct_size = sizeof(lhk_store_ops), .append = append, .length = length, .bytes = bytes, .read_rows = read_rows,
-    .panels = lhk_dense_panels, .score = score, .accumulate = accumulate};
+    .panels = lhk_dense_show_panels, .score = score, .accumulate = accumulate};

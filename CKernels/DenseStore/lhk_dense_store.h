@@ -12,6 +12,7 @@
 typedef struct lhk_dense_state {
     const lhk_variant *variant;
     uint32_t kv_heads, dim_k, dim_v;
+    uint32_t rotation;  ///< of keys of 8 bits: LHK_ROTATION_*
     _Atomic uint32_t values_nonfinite;
     int64_t capacity;
     int64_t length;
@@ -23,8 +24,10 @@ _Static_assert(sizeof(lhk_dense_state) <= LHK_DENSE_HEADER, "header fits before 
 extern const lhk_store_ops lhk_dense_store_ops;
 extern const lhk_life_ops lhk_dense_life_ops;
 
-/// Layout of the state's panels.
+/// Layout of the state's panels; all of `out` is written.
 void lhk_dense_panels(const lhk_instance *store, lhk_panels *out);
+/// The same for others: no more than out->struct_size bytes are written.
+void lhk_dense_show_panels(const lhk_instance *store, lhk_panels *out);
 
 static inline const lhk_dense_state *lhk_dense(const lhk_instance *store) { return (const lhk_dense_state *)store; }
 

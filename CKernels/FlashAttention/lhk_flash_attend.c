@@ -49,7 +49,9 @@ static lhk_status cost(const lhk_variant *self, const lhk_problem *problem, lhk_
     const lhk_flash_variant *v = self->data;
     double keys = (double)problem->keys, dims = (double)problem->head_dim_k + problem->head_dim_v;
     out->time = 2 * (double)problem->query_rows * problem->query_heads * keys * dims / v->gigaflops;
-    out->bytes = keys * problem->kv_heads * dims * (double)lhk_dtype_size(v->dtype);
+    out->bytes = keys * problem->kv_heads *
+                 ((double)problem->head_dim_k * (double)lhk_dtype_size(v->dtype) +
+                  (double)problem->head_dim_v * (double)lhk_dtype_size(lhk_panel_value_dtype(v->dtype)));
     return LHK_OK;
 }
 
@@ -111,13 +113,15 @@ static lhk_status bind_source(const flash_state *s, const lhk_store_ref *store, 
                         lhk_dtype_name(v->dtype));
     }
     source->kind = LHK_FLASH_PANELS;
-    source->panels.struct_size = sizeof source->panels;
-    store->ops->panels(store->instance, &source->panels);
+    source->panels = lhk_panel_of(store->ops, store->instance);
     const lhk_panels *p = &source->panels;
-    if (p->dtype != v->dtype || p->group != lhk_panel_group(v->dtype) ||
+    lhk_dtype value_dtype = lhk_panel_value_dtype(v->dtype);
+    if (p->dtype != v->dtype || p->group != lhk_panel_group(v->dtype) || p->value_dtype != value_dtype ||
+        p->value_group != lhk_panel_group(value_dtype) || p->rotation > LHK_ROTATION_HADAMARD ||
+        (p->rotation && v->dtype != LHK_DTYPE_I8) ||
         p->padded_dim_k != lhk_round_up(s->dim_k, p->group) || p->padded_dim_v != lhk_round_up(s->dim_v, 16) ||
         p->block_tokens == 0 || p->block_tokens % LHK_PANEL_TOKENS || (uintptr_t)p->base % LHK_ALIGNMENT ||
-        (p->block_stride | p->head_stride | p->value_offset) % LHK_ALIGNMENT)
+        (p->block_stride | p->head_stride | p->value_offset | p->key_scale_offset) % LHK_ALIGNMENT)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, LHK_FLASH_ARG_K, "store's panels are %s and not of the shape this variant (%s) reads",
                         lhk_dtype_name(p->dtype), s->variant->id);
     return LHK_OK;

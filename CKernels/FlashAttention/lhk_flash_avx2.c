@@ -3,6 +3,8 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include <lhk/hadamard.h>
+
 #include "lhk_flash_kernel.h"
 
 LHK_TARGET_BEGIN(LHK_FEATURES_AVX2)
@@ -66,6 +68,33 @@ LHK_ALWAYS_INLINE float vgreatest(vec x) {
 #define vload_bf16_odd(p) \
     _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256((const __m256i *)(p)), _mm256_set1_epi32(-65536)))
 #include "lhk_flash_body.h"
+
+#define LHK_HADAMARD(x) lhk_flash_avx2_hadamard_##x
+#define LHK_HADAMARD_LANES 8
+#include <lhk/hadamard_body.inc>
+
+// Even and odd channels of four as 16-bit lanes, so that `vpmaddwd` is exact: `vpmaddubsw` on the bytes would saturate.
+#undef LHK_NAME
+#define LHK_NAME(x) lhk_flash_i8_avx2_##x
+#define LHK_I8_ROWS 3
+#define LHK_I8_UNITS 1
+#define LHK_I8_WORDS 2
+#define LHK_I8_VALUES lhk_flash_bf16_avx2_values
+#define LHK_I8_SOFTMAX lhk_flash_avx2_softmax
+#define LHK_I8_WEIGHTS LHK_DTYPE_F32
+typedef struct keys8 { __m256i even, odd; } keys8;
+typedef int32_t sum8 __attribute__((vector_size(32)));  // not of 64-bit numbers, see lhk_flash_avx512.h
+LHK_ALWAYS_INLINE keys8 load8(const uint8_t *p) {
+    __m256i x = _mm256_loadu_si256((const __m256i *)p);
+    return (keys8){_mm256_and_si256(x, _mm256_set1_epi16(255)), _mm256_srli_epi16(x, 8)};
+}
+LHK_ALWAYS_INLINE sum8 dot8(sum8 sum, const uint32_t *words, keys8 keys) {
+    sum += (sum8)_mm256_madd_epi16(keys.even, _mm256_set1_epi32((int32_t)words[0]));
+    return sum + (sum8)_mm256_madd_epi16(keys.odd, _mm256_set1_epi32((int32_t)words[1]));
+}
+LHK_ALWAYS_INLINE sum8 start8(int32_t bias) { return (sum8)_mm256_set1_epi32(-bias); }
+LHK_ALWAYS_INLINE vec float8(sum8 sum) { return _mm256_cvtepi32_ps((__m256i)sum); }
+#include "lhk_flash_i8_body.h"
 
 LHK_TARGET_END
 #endif

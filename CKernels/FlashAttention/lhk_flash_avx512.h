@@ -21,4 +21,11 @@ LHK_ALWAYS_INLINE vec vpow2(vec x, vec n) { return _mm512_scalef_ps(x, n); }
 LHK_ALWAYS_INLINE float vsum(vec x) { return _mm512_reduce_add_ps(x); }
 LHK_ALWAYS_INLINE float vgreatest(vec x) { return _mm512_reduce_max_ps(x); }
 
+#define LHK_HADAMARD_LANES 16
+
+/// Sums of i8 kernels. A vector of 32-bit numbers rather than __m512i, whose 64-bit ones gcc copies at every addition.
+typedef int32_t sum8 __attribute__((vector_size(64)));
+LHK_ALWAYS_INLINE sum8 start8(int32_t bias) { return (sum8)_mm512_set1_epi32(-bias); }
+LHK_ALWAYS_INLINE vec float8(sum8 sum) { return _mm512_cvtepi32_ps((__m512i)sum); }
+
 #endif

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/// AVX-512 BF16 kernels: queries and probabilities rounded to bf16, two products per lane and instruction, f32 sums.
+/// AVX-512 BF16 kernels: queries and probabilities rounded to bf16, two products per lane and instruction, f32 sums; and,
+/// with VNNI, four products of 8-bit codes for the scores.
 #if defined(__x86_64__)
 #include <immintrin.h>
+
+#include <lhk/hadamard.h>
 
 #include "lhk_flash_kernel.h"
 
@@ -27,5 +30,20 @@ LHK_ALWAYS_INLINE void vstore_bf16(uint16_t *p, vec x) {
 #define vload_panel(p) _mm512_loadu_ps((const float *)(p))
 #include "lhk_flash_body.h"
 
+#define LHK_HADAMARD(x) lhk_flash_avx512bf16_hadamard_##x
+#include <lhk/hadamard_body.inc>
+LHK_TARGET_END
+
+LHK_TARGET_BEGIN(LHK_FEATURES_AVX512VNNI_BF16)
+#undef LHK_NAME
+#define LHK_NAME(x) lhk_flash_i8_avx512bf16_##x
+#define LHK_I8_ROWS 6
+#define LHK_I8_UNITS 4
+#define LHK_I8_WORDS 1
+#define LHK_I8_VALUES lhk_flash_bf16_avx512bf16_values
+#define LHK_I8_SOFTMAX lhk_flash_avx512bf16_softmax_bf16
+#define LHK_I8_WEIGHTS LHK_DTYPE_BF16
+#include "lhk_flash_avx512vnni.h"
+#include "lhk_flash_i8_body.h"
 LHK_TARGET_END
 #endif

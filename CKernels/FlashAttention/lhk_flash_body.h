@@ -43,7 +43,8 @@ typedef float LHK_NAME(a_type);
 LHK_ALWAYS_INLINE void LHK_NAME(tile)(const int rows, const int units, const LHK_NAME(a_type) * a, int64_t lda,
                                       const uint8_t *b, int64_t b_step, int64_t b_unit, int64_t steps, float *c,
                                       int64_t ldc, float scale, bool add) {
-    vec sum[LHK_ROWS][(LHK_UNITS > LHK_STREAM_UNITS ? LHK_UNITS : LHK_STREAM_UNITS) * LHK_VECTORS];
+    enum { most = (LHK_UNITS > LHK_STREAM_UNITS ? LHK_UNITS : LHK_STREAM_UNITS) * LHK_VECTORS };
+    vec sum[LHK_ROWS][most];
     LHK_UNROLL
     for (int r = 0; r < rows; r++) {
         LHK_UNROLL
@@ -54,7 +55,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(tile)(const int rows, const int units, const LHK
 #if LHK_PANEL_BF16
         LHK_UNROLL
         for (int half = 0; half < 2; half++) {
-            vec column[LHK_UNITS * LHK_VECTORS];
+            vec column[most];
             LHK_UNROLL
             for (int j = 0; j < units * LHK_VECTORS; j++) {
                 const uint8_t *at = b + (j / LHK_VECTORS * b_unit + j % LHK_VECTORS * LHK_LANES * 2) * 2;
@@ -68,7 +69,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(tile)(const int rows, const int units, const LHK
             }
         }
 #else
-        vec column[(LHK_UNITS > LHK_STREAM_UNITS ? LHK_UNITS : LHK_STREAM_UNITS) * LHK_VECTORS];
+        vec column[most];
         LHK_UNROLL
         for (int j = 0; j < units * LHK_VECTORS; j++)
             column[j] = vload_panel(b + (j / LHK_VECTORS * b_unit + j % LHK_VECTORS * LHK_LANES * LHK_GROUP) * LHK_B_BYTES);
@@ -255,6 +256,7 @@ static void LHK_NAME(values)(const lhk_flash_strip *s, const float *p, int64_t l
 const lhk_flash_kernel LHK_NAME(kernel) = {
     .strip_rows = LHK_ROWS,
     .query_dtype = LHK_PANEL_BF16_DOT ? LHK_DTYPE_BF16 : LHK_DTYPE_F32,
+    .weight_dtype = LHK_PANEL_BF16_DOT ? LHK_DTYPE_BF16 : LHK_DTYPE_F32,
     .scores = LHK_NAME(scores),
     .modify = LHK_ISA(modify),
 #if LHK_PANEL_BF16_DOT

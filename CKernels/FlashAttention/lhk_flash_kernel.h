@@ -15,9 +15,10 @@
 typedef struct lhk_flash_strip {
     int32_t rows;                ///< 1 .. kernel's strip_rows
     int32_t begin, end;          ///< columns of the piece; both in [0, block_tokens]
-    const void *q;               ///< packed query rows: f32, or bf16 for kernels that say so
+    const void *q;               ///< packed query rows: f32, or what `query_dtype` of the kernel says
     int64_t ldq;                 ///< 4-byte words between rows; channels are zero-padded to whole groups
     const uint8_t *keys;         ///< key panel of the block
+    const float *key_scales;     ///< per column, for i8 keys
     const uint8_t *values;       ///< value panel of the block
     int64_t padded_k, padded_v;  ///< channels of the panels
     const int32_t *index;
@@ -40,15 +41,26 @@ static inline int32_t lhk_flash_first(const lhk_flash_strip *s) { return s->begi
 /// Score columns of a piece, a multiple of 16.
 static inline int32_t lhk_flash_width(const lhk_flash_strip *s) { return ((s->end + 15) & ~15) - lhk_flash_first(s); }
 
+/// A packed query row of kernels for i8 keys begins with this; codes follow, as the kernel wants them.
+typedef struct lhk_flash_query8 {
+    float scale;   ///< a channel is code * scale; NaN for a row with a channel that is not finite
+    int32_t bias;  ///< 128 * sum of codes: what the offset of the keys' bytes adds to every product
+} lhk_flash_query8;
+
 typedef struct lhk_flash_kernel {
     int32_t strip_rows;      ///< query rows per strip
-    lhk_dtype query_dtype;   ///< packed queries: F32 or BF16
+    lhk_dtype query_dtype;   ///< packed queries: F32, BF16 or I8
+    lhk_dtype weight_dtype;  ///< probabilities that `softmax` leaves: F32 or BF16
+    int32_t query_words;     ///< I8 queries: 4-byte words per four channels
+    /// I8 queries: rotates (where `rotation` says so) and quantises row x [padded], which it changes; channels from `dim`
+    /// on are zero.
+    void (*pack_query)(float *x, int64_t dim, int64_t padded, uint32_t rotation, lhk_flash_query8 *out);
     /// s[r][x - first] = modified and masked scores in log2 units, -inf where masked; row stride lds.
     void (*scores)(const lhk_flash_strip *strip, float *s, int64_t lds);
     /// Applies softcap, biases and masks to raw dot products: for stores that score their own tiles.
     void (*modify)(const lhk_flash_strip *strip, float *s, int64_t lds);
     /// Updates m and l, rescales o where m moved, turns `width` scores into probabilities relative to m: f32 in place,
-    /// or bf16 packed at the start of each row's storage.
+    /// or, as `weight_dtype` says, bf16 packed at the start of each row's storage.
     void (*softmax)(const lhk_flash_strip *strip, float *s, int64_t lds, int32_t width);
     /// The same, but leaves f32 probabilities whatever the kernel's product takes.
     void (*softmax_f32)(const lhk_flash_strip *strip, float *s, int64_t lds, int32_t width);

@@ -28,4 +28,6 @@ LHK_ALWAYS_INLINE float vgreatest(vec x) { return vmaxvq_f32(x); }
 /// 16 bytes of a panel, at any alignment.
 LHK_ALWAYS_INLINE uint32x4_t vload_bits(const uint8_t *p) { return vreinterpretq_u32_u8(vld1q_u8(p)); }
 
+#define LHK_HADAMARD_LANES 4
+
 #endif

@@ -62,21 +62,26 @@ static const uint8_t *panel_block(const lhk_flash_walk *walk, int64_t key) {
 static void gather_panels(lhk_flash_walk *walk, lhk_flash_piece *piece, int64_t count) {
     const lhk_panels *p = &walk->plan->source.panels;
     int64_t g = p->group, size = (int64_t)lhk_dtype_size(p->dtype), unit = g * size;
+    int64_t value_g = p->value_group, value_size = (int64_t)lhk_dtype_size(p->value_dtype);
     uint8_t *block = next_block(walk), *values = block + p->value_offset;
+    float *scales = (float *)(block + p->key_scale_offset);
     for (int64_t x = 0; x < count; x++) {
         int64_t t = piece->index[x] % p->block_tokens;
         const uint8_t *from = panel_block(walk, piece->index[x]);
         const uint8_t *key = from + lhk_panel_key_index(p, t, 0) * size;
         uint8_t *out = block + lhk_panel_key_index(p, x, 0) * size;
         for (int64_t c = 0; c < p->padded_dim_k; c += g) memcpy(out + c * 16 * size, key + c * 16 * size, (size_t)unit);
-        const uint8_t *value = from + p->value_offset + lhk_panel_value_index(p, t, 0) * size;
-        out = values + lhk_panel_value_index(p, x, 0) * size;
-        for (int64_t c = 0; c < p->padded_dim_v; c++) memcpy(out + c * unit, value + c * unit, (size_t)size);
-    }
-    for (int64_t x = count; x % g; x++)
+        if (p->key_scale_offset) scales[x] = ((const float *)(from + p->key_scale_offset))[t];
+        const uint8_t *value = from + p->value_offset + lhk_panel_value_index(p, t, 0) * value_size;
+        out = values + lhk_panel_value_index(p, x, 0) * value_size;
         for (int64_t c = 0; c < p->padded_dim_v; c++)
-            memset(values + lhk_panel_value_index(p, x, c) * size, 0, (size_t)size);
+            memcpy(out + c * value_g * value_size, value + c * value_g * value_size, (size_t)value_size);
+    }
+    for (int64_t x = count; x % value_g; x++)
+        for (int64_t c = 0; c < p->padded_dim_v; c++)
+            memset(values + lhk_panel_value_index(p, x, c) * value_size, 0, (size_t)value_size);
     piece->keys = block;
+    piece->key_scales = scales;
     piece->values = values;
     piece->may_hold_nonfinite = p->values_nonfinite != 0;
 }
@@ -103,10 +108,11 @@ static void visit_keys(lhk_flash_walk *walk, int64_t begin, int64_t end) {
         int64_t stop = lhk_min(end, lhk_min(block + p->block_tokens, base + LHK_BLOCK_TOKENS));
         lhk_flash_piece piece = {.base = base, .begin = (int32_t)(begin - base), .end = (int32_t)(stop - base)};
         if (plan->source.kind == LHK_FLASH_PANELS) {
-            int64_t size = (int64_t)lhk_dtype_size(p->dtype);
             const uint8_t *at = panel_block(walk, base);
-            piece.keys = at + lhk_panel_key_index(p, base - block, 0) * size;
-            piece.values = at + p->value_offset + lhk_panel_value_index(p, base - block, 0) * size;
+            piece.keys = at + lhk_panel_key_index(p, base - block, 0) * (int64_t)lhk_dtype_size(p->dtype);
+            piece.key_scales = (const float *)(at + p->key_scale_offset) + (base - block);
+            piece.values =
+                at + p->value_offset + lhk_panel_value_index(p, base - block, 0) * (int64_t)lhk_dtype_size(p->value_dtype);
             piece.may_hold_nonfinite = p->values_nonfinite != 0;
         } else if (plan->source.kind == LHK_FLASH_ROWS) {
             piece.base = begin;

@@ -13,6 +13,7 @@ typedef struct lhk_flash_piece {
     const int32_t *index;  ///< gathered: key of each column
     const float *log_weights;
     const uint8_t *keys;   ///< panels; null for stores that score their own tiles
+    const float *key_scales;  ///< of i8 keys
     const uint8_t *values;
     bool may_hold_nonfinite;  ///< values may hold infinities or NaN: masked ones must stay out of products
 } lhk_flash_piece;

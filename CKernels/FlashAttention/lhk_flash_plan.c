@@ -66,8 +66,11 @@ static void carve_worker(const lhk_flash_plan *plan, lhk_carver *c, lhk_flash_sc
 static void set_shape(lhk_flash_plan *plan) {
     const lhk_panels *p = &plan->source.panels;
     plan->tile_rows = (int64_t)plan->kernel->strip_rows * LHK_FLASH_STRIPS;
-    bool halves = plan->kernel->query_dtype == LHK_DTYPE_BF16 && plan->source.kind != LHK_FLASH_TILES;
-    plan->ldq = halves ? p->padded_dim_k / 2 : p->padded_dim_k;
+    switch (plan->source.kind == LHK_FLASH_TILES ? LHK_DTYPE_F32 : plan->kernel->query_dtype) {
+        case LHK_DTYPE_I8: plan->ldq = 2 + p->padded_dim_k / 4 * (int64_t)plan->kernel->query_words; break;
+        case LHK_DTYPE_BF16: plan->ldq = p->padded_dim_k / 2; break;
+        default: plan->ldq = p->padded_dim_k;
+    }
     plan->lds = plan->direct ? LHK_FLASH_DIRECT_KEYS + LHK_FLASH_DIRECT_PIECES * 32 : LHK_BLOCK_TOKENS + 16;
 }
 

@@ -10,13 +10,18 @@
 #define DTYPE_f32 LHK_DTYPE_F32
 #define DTYPE_f16 LHK_DTYPE_F16
 #define DTYPE_bf16 LHK_DTYPE_BF16
+#define DTYPE_i8 LHK_DTYPE_I8
+#define CLASS_f32 LHK_EXACT
+#define CLASS_f16 LHK_EXACT
+#define CLASS_bf16 LHK_EXACT
+#define CLASS_i8 LHK_BOUNDED  // queries are rounded to 8 bits
 #define FLOATS (LHK_DTYPE_BIT(LHK_DTYPE_F32) | LHK_DTYPE_BIT(LHK_DTYPE_BF16) | LHK_DTYPE_BIT(LHK_DTYPE_F16))
 
 #define LHK_FLASH_VARIANT(type, word, isa_bits, kv, speed)                                              \
     static const lhk_flash_variant type##_##word = {&lhk_flash_##type##_##word##_kernel, DTYPE_##type,  \
                                                     isa_bits, speed};                                   \
     static const lhk_variant type##_##word##_variant = {                                                \
-        .struct_size = sizeof(lhk_variant), .exactness = LHK_EXACT, .isa_required = isa_bits,           \
+        .struct_size = sizeof(lhk_variant), .exactness = CLASS_##type, .isa_required = isa_bits,        \
         .query_dtypes = FLOATS, .kv_dtypes = kv, .output_dtypes = FLOATS, .head_dim_min = 1,            \
         .head_dim_max = LHK_FLASH_MAX_HEAD_DIM, .head_dim_multiple = 1,                                 \
         .id = "longhand.flash." #type "." #word "/1", .summary = "flash attention on " #type " panels", \

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Baseline kernels: four-lane vectors of the compiler, no instruction above the architecture's baseline.
+#include <lhk/hadamard.h>
+
 #include "lhk_flash_kernel.h"
 
 typedef float vec __attribute__((vector_size(16)));
@@ -59,3 +61,38 @@ LHK_ALWAYS_INLINE vec vload_panel_f16(const uint8_t *p) {
 LHK_ALWAYS_INLINE vec vload_bf16_even(const uint8_t *p) { ivec x; memcpy(&x, p, 16); return (vec)(x << 16); }
 LHK_ALWAYS_INLINE vec vload_bf16_odd(const uint8_t *p) { ivec x; memcpy(&x, p, 16); return (vec)(x & -65536); }
 #include "lhk_flash_body.h"
+
+#define LHK_HADAMARD(x) lhk_flash_portable_hadamard_##x
+#define LHK_HADAMARD_LANES 4
+#include <lhk/hadamard_body.inc>
+
+// Codes as floats, whose sums of products are exact below 2^24: the baseline of x86 has no multiplication that fits.
+#undef LHK_NAME
+#define LHK_NAME(x) lhk_flash_i8_portable_##x
+#define LHK_I8_ROWS 2
+#define LHK_I8_UNITS 1
+#define LHK_I8_WORDS 4
+#define LHK_I8_VALUES lhk_flash_bf16_portable_values
+#define LHK_I8_SOFTMAX lhk_flash_portable_softmax
+#define LHK_I8_WEIGHTS LHK_DTYPE_F32
+typedef struct keys8 { vec channel[4]; } keys8;
+typedef vec sum8;
+LHK_ALWAYS_INLINE vec vcode(ivec x) { return __builtin_convertvector(x >> 24, vec); }
+LHK_ALWAYS_INLINE keys8 load8(const uint8_t *p) {
+    ivec x;
+    memcpy(&x, p, 16);
+    x ^= (int32_t)0x80808080;
+    return (keys8){{vcode(x << 24), vcode(x << 16), vcode(x << 8), vcode(x)}};
+}
+LHK_ALWAYS_INLINE vec dot8(vec sum, const uint32_t *words, keys8 keys) {
+    float q[4];
+    memcpy(q, words, 16);
+    for (int c = 0; c < 4; c++) sum = vfma(vset(q[c]), keys.channel[c], sum);
+    return sum;
+}
+LHK_ALWAYS_INLINE vec start8(int32_t bias) {
+    (void)bias;  // these codes are signed
+    return vset(0);
+}
+LHK_ALWAYS_INLINE vec float8(vec sum) { return sum; }
+#include "lhk_flash_i8_body.h"

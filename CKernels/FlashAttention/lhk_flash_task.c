@@ -18,6 +18,8 @@ static void pack_queries(const lhk_flash_tile *tile) {
     const lhk_tensor *q = &plan->call->args.q;
     int64_t dim = plan->call->dim_k, padded = plan->source.panels.padded_dim_k;
     bool tiles = plan->source.kind == LHK_FLASH_TILES, to_bf16 = plan->kernel->query_dtype == LHK_DTYPE_BF16 && !tiles;
+    bool to_i8 = plan->kernel->query_dtype == LHK_DTYPE_I8;
+    float row_f32[LHK_FLASH_MAX_HEAD_DIM];
     for (int64_t r = 0; r < tile->task->rows; r++) {
         int64_t row = lhk_flash_query_row(plan, tile->task, r);
         const void *from = lhk_row(q, tile->task->sequence.first_row + row, lhk_flash_query_head(plan, tile->task, r));
@@ -27,7 +29,11 @@ static void pack_queries(const lhk_flash_tile *tile) {
             for (int64_t c = 0; c < padded; c++)
                 out[c] = c < dim ? (uint16_t)lhk_panel_bits(from, q->dtype, LHK_DTYPE_BF16, c) : 0;
         } else {
-            for (int64_t c = 0; c < padded; c++) ((float *)to)[c] = c < dim ? lhk_load_element(from, q->dtype, c) : 0;
+            float *out = to_i8 ? row_f32 : (float *)to;
+            if (q->dtype == LHK_DTYPE_F32) memcpy(out, from, (size_t)dim * sizeof *out);
+            else for (int64_t c = 0; c < dim; c++) out[c] = lhk_load_element(from, q->dtype, c);
+            for (int64_t c = dim; c < padded; c++) out[c] = 0;
+            if (to_i8) plan->kernel->pack_query(out, dim, padded, plan->source.panels.rotation, (lhk_flash_query8 *)to);
         }
     }
 }
@@ -86,7 +92,7 @@ static bool make_strip(const lhk_flash_tile *tile, const lhk_flash_piece *piece,
     const lhk_flash_scratch *scratch = tile->scratch;
     const lhk_panels *p = &plan->source.panels;
     *strip = (lhk_flash_strip){.rows = rows, .q = (const uint32_t *)scratch->q + first * plan->ldq, .ldq = plan->ldq,
-                               .keys = piece->keys, .values = piece->values, .padded_k = p->padded_dim_k,
+                               .keys = piece->keys, .key_scales = piece->key_scales, .values = piece->values, .padded_k = p->padded_dim_k,
                                .padded_v = p->padded_dim_v, .index = piece->index, .base = piece->base,
                                .scale = call->scale * log2_e, .log_weights = piece->log_weights,
                                .o = scratch->o + first * p->padded_dim_v, .m = scratch->m + first, .l = scratch->l + first};
@@ -129,7 +135,7 @@ static void add_visible_values(const lhk_flash_tile *tile, const lhk_flash_strip
             if (weight == 0) continue;
             for (int64_t c = 0; c < tile->plan->call->dim_v; c++)
                 strip->o[r * strip->padded_v + c] +=
-                    weight * lhk_load_element(strip->values, panels->dtype, lhk_panel_value_index(panels, x, c));
+                    weight * lhk_load_element(strip->values, panels->value_dtype, lhk_panel_value_index(panels, x, c));
         }
 }
 
@@ -198,7 +204,7 @@ static void attend_directly(const lhk_flash_tile *tile) {
         }
         if (count == 0) continue;
         (only_visible ? plan->kernel->softmax_f32 : plan->kernel->softmax)(&strips[0], s, plan->lds, width);
-        bool halves = plan->kernel->query_dtype == LHK_DTYPE_BF16 && !only_visible;
+        bool halves = plan->kernel->weight_dtype == LHK_DTYPE_BF16 && !only_visible;
         const uint8_t *p = (const uint8_t *)s;
         for (int32_t i = 0; i < count; i++) {
             add_values(tile, &strips[i], (const float *)p, only_visible);

@@ -9,7 +9,7 @@ LHK_TARGET_BEGIN(LHK_FEATURES_AVX2)
 #define LHK_NAME(x) lhk_quant_avx2_##x
 #define LHK_HADAMARD(x) lhk_quant_avx2_hadamard_##x
 #define LHK_HADAMARD_LANES 8
-#include <lhk/hadamard_body.h>
+#include <lhk/hadamard_body.inc>
 
 #define LHK_QUANT_PLANES 0
 #define LHK_QUANT_PLAIN_WEIGHTS

@@ -9,7 +9,7 @@ LHK_TARGET_BEGIN(LHK_FEATURES_AVX512VNNI)
 #define LHK_NAME(x) lhk_quant_avx512vnni_##x
 #define LHK_HADAMARD(x) lhk_quant_avx512vnni_hadamard_##x
 #define LHK_HADAMARD_LANES 16
-#include <lhk/hadamard_body.h>
+#include <lhk/hadamard_body.inc>
 
 #include "lhk_quant_avx512.h"
 #include "lhk_quant_body.h"

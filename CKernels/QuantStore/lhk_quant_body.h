@@ -5,7 +5,7 @@
 /// factor, so that sums of codes times weights are exact integers. Weights have 15 bits, and the rounding of all of them is
 /// far below that of the codes; queries that meet 4-bit codes take 8 bits where dot products are of bytes, for the same
 /// reason. The including file defines
-///   LHK_NAME(x)            a name per ISA; LHK_HADAMARD(x), see lhk/hadamard_body.h, which it has included
+///   LHK_NAME(x)            a name per ISA; LHK_HADAMARD(x), see lhk/hadamard_body.inc, which it has included
 ///   LHK_QUANT_PLANES       1: weights lie as bytes in one plane, or two with w = 128 hi + lo, hi signed and lo < 128;
 ///                          0: as int16
 ///   LHK_QUANT_BIAS(bits)   what `dot` leaves in codes as an offset: 128 where it takes q8 codes as unsigned bytes

@@ -9,7 +9,7 @@ LHK_TARGET_BEGIN(LHK_FEATURES_NEON_DOTPROD)
 #define LHK_NAME(x) lhk_quant_neon_dotprod_##x
 #define LHK_HADAMARD(x) lhk_quant_neon_dotprod_hadamard_##x
 #define LHK_HADAMARD_LANES 4
-#include <lhk/hadamard_body.h>
+#include <lhk/hadamard_body.inc>
 
 #define LHK_QUANT_PLANES 1
 #define LHK_QUANT_PLAIN_WEIGHTS

@@ -5,7 +5,7 @@
 #define LHK_NAME(x) lhk_quant_portable_##x
 #define LHK_HADAMARD(x) lhk_quant_portable_hadamard_##x
 #define LHK_HADAMARD_LANES 4
-#include <lhk/hadamard_body.h>
+#include <lhk/hadamard_body.inc>
 
 #define LHK_QUANT_PLANES 0
 #define LHK_QUANT_PLAIN_WEIGHTS

@@ -6,7 +6,7 @@
 
 #define LHK_HADAMARD(x) lhk_quant_##x
 #define LHK_HADAMARD_LANES 4
-#include <lhk/hadamard_body.h>
+#include <lhk/hadamard_body.inc>
 
 /// One append, cut into tasks of (block of tokens, head).
 typedef struct append_job {

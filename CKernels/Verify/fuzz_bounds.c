@@ -16,6 +16,19 @@ typedef struct row_sums {
     bool overflows, undefined;
 } row_sums;
 
+/// What rounding query row `q` to 8 bits may change of its score with a key, both rotated.
+static double coarse_error(const float *q, const float *k, int64_t dim) {
+    double largest = 0, q_squares = 0, sum = 0, magnitude = 0, squares = 0;
+    for (int64_t x = 0; x < dim; x++) {
+        largest = fmax(largest, fabs((double)q[x]));
+        q_squares += (double)q[x] * (double)q[x];
+        sum += (double)k[x];
+        magnitude += fabs((double)k[x]);
+        squares += (double)k[x] * (double)k[x];
+    }
+    return largest / 253.9 * fmin(magnitude, 3 * sqrt(squares) + fabs(sum)) + 0x1p-20 * sqrt(q_squares * squares);
+}
+
 /// Scores of the entries with the magnitudes that their errors grow with.
 static void score_row(const fuzz_case *c, const fuzz_sequence *s, int64_t row, int64_t head, fuzz_bounds_row *w,
                       int64_t count) {
@@ -31,7 +44,8 @@ static void score_row(const fuzz_case *c, const fuzz_sequence *s, int64_t row, i
             w->magnitude[e] = w->spread[e] = w->coarse[e] = 0;
             continue;
         }
-        const float *k = c->k + ((s->first_key + w->entries[e].key) * p->kv_heads + head / (heads / p->kv_heads)) * dim;
+        int64_t key = ((s->first_key + w->entries[e].key) * p->kv_heads + head / (heads / p->kv_heads)) * dim;
+        const float *k = c->k + key;
         double dot = 0, magnitude = 0, squares = 0, largest = 0, size = 0, q_squares = 0, k_squares = 0;
         for (int64_t x = 0; x < dim; x++) {
             double product = (double)q[x] * (double)k[x];
@@ -48,7 +62,8 @@ static void score_row(const fuzz_case *c, const fuzz_sequence *s, int64_t row, i
         w->score[e] = value;
         w->spread[e] = 2.5 * scale * sqrt(squares) + fabs(raw);
         w->magnitude[e] = scale * magnitude;
-        w->coarse[e] = scale / 253.9 * fmax(largest * size, sqrt(q_squares * k_squares));
+        w->coarse[e] = scale * (c->rotated_q ? coarse_error(c->rotated_q + (q - c->q), c->rotated_k + key, dim)
+                                             : fmax(largest * size, sqrt(q_squares * k_squares)) / 253.9);
         // The parts of E_j other than A_j and max|s|, in its units: kept with A_j by dividing through its factor.
         double rest = 2 * fabs(capped) + 2 * fabs(slope) * distance + fabs((double)w->entries[e].weight) + 4 * cap;
         w->magnitude[e] += rest / (2 + sqrt((double)dim) / 2);
@@ -77,7 +92,8 @@ static double score_error(const fuzz_case *c, const row_sums *r, const fuzz_boun
     double error = 0x1p-23 * ((2 + sqrt((double)c->problem.dim_k) / 2) * w->magnitude[e] + r->largest);
     if (arithmetic == FUZZ_ARITHMETIC_CODES || (arithmetic == FUZZ_ARITHMETIC_BF16 && c->problem.query_dtype != LHK_DTYPE_BF16))
         error += 0x1p-8 * fmin(w->magnitude[e], w->spread[e]);
-    return arithmetic == FUZZ_ARITHMETIC_CODES ? error + w->coarse[e] : error;
+    bool coarse = arithmetic == FUZZ_ARITHMETIC_CODES || arithmetic == FUZZ_ARITHMETIC_I8;
+    return coarse ? error + w->coarse[e] : error;
 }
 
 static const float *value_of(const fuzz_case *c, const fuzz_sequence *s, int64_t head, const fuzz_entry *entry) {

@@ -15,6 +15,9 @@
 /// the row, and probabilities times scales to 15 bits of the largest among at most 256 keys:
 ///     E_j of bf16, whose term is here for the unpacked keys, plus scale / 254 times max|q| sum_c |k_c|, or |q| |k|
 ///     where that is more (rotated queries, by 5 deviations);   D_j |v_j| takes 2^-7 max|v_j| more.
+/// Kernels on 8-bit keys do so with a rotated row q', whose channels err by up to h = max|q'| / 254; with the rotated key k'
+///     E_j of bf16 without the term of q, plus scale h min(sum_c |k'_c|, 3 sqrt(sum_c k'_c^2) + |sum_c k'_c|)
+/// (errors of like sign, or independent ones by 5 deviations), plus 2^-20 scale |q'| |k'| for rotating in f32.
 /// When sum_j p_j D_j > 1/2 the expansion is void, and the output is only known to lie among the values:
 /// |error| <= 2 max_j |v_jc|. Results that underflow may miss FLT_MIN per key (bf16 units flush them).
 #ifndef FUZZ_BOUNDS_H

@@ -10,7 +10,7 @@
 #include "fuzz_view.h"
 
 /// How a kernel computes: decides the bound. Index of fuzz_case.tolerance.
-enum { FUZZ_ARITHMETIC_F32, FUZZ_ARITHMETIC_BF16, FUZZ_ARITHMETIC_CODES, FUZZ_ARITHMETICS };
+enum { FUZZ_ARITHMETIC_F32, FUZZ_ARITHMETIC_BF16, FUZZ_ARITHMETIC_CODES, FUZZ_ARITHMETIC_I8, FUZZ_ARITHMETICS };
 
 /// Mappings that outlive a case.
 typedef struct fuzz_arena {
@@ -30,6 +30,7 @@ typedef struct fuzz_case {
     lhk_fuzz_args args;
     lhk_attention_params params;
     float *q, *k, *v;  ///< operands as floats, contiguous; of keys and values what the subject holds
+    float *rotated_q, *rotated_k;  ///< the same in the coordinates in which queries are quantised; ARITHMETIC_I8 only
     /// [total_q][query_heads][dim_v] and [total_q][query_heads]. A tolerance of NaN: any value will do.
     double *expected, *expected_lse;
     float *tolerance[FUZZ_ARITHMETICS], *lse_tolerance[FUZZ_ARITHMETICS];
@@ -46,6 +47,8 @@ void fuzz_case_free(fuzz_case *c);
 
 /// Zeroed memory of the case, or null (then out_of_memory is set).
 void *fuzz_alloc(fuzz_case *c, size_t count, size_t size);
+/// out = x, or D H x for LHK_ROTATION_HADAMARD (see `lhk_hadamard`), in double precision; `work` has room for `dim`.
+void fuzz_rotate(const float *x, int64_t dim, uint32_t rotation, double *work, float *out);
 /// Steps of building, in this order.
 void fuzz_build_params(fuzz_case *c, fuzz_rng *rng);
 void fuzz_build_selection(fuzz_case *c, fuzz_rng *rng);

@@ -13,7 +13,8 @@ static double energy_limit(const fuzz_check *check) {
     const fuzz_problem *p = &check->c->problem;
     double limit = check->arithmetic == FUZZ_ARITHMETIC_F32 ? 1e-9 : 1e-4;
     double scale = p->scale > 0 && !p->no_params ? p->scale : 1 / sqrt((double)p->dim_k);
-    if (check->arithmetic == FUZZ_ARITHMETIC_CODES) limit += 3e-4 * scale * scale * (double)p->dim_k;
+    bool coarse = check->arithmetic == FUZZ_ARITHMETIC_CODES || check->arithmetic == FUZZ_ARITHMETIC_I8;
+    if (coarse) limit += 3e-4 * scale * scale * (double)p->dim_k;
     if (p->out_dtype == LHK_DTYPE_BF16) limit += 1e-5;
     if (p->out_dtype == LHK_DTYPE_F16) limit += 1e-6;
     return limit;

@@ -18,6 +18,7 @@ static double seconds_now(void) {
 
 static int arithmetic_of(const lhk_fuzz_subject *subject, const fuzz_problem *problem, lhk_isa isa) {
     if (subject->arithmetic == LHK_FUZZ_ARITHMETIC_CODES) return FUZZ_ARITHMETIC_CODES;
+    if (subject->arithmetic == LHK_FUZZ_ARITHMETIC_I8) return FUZZ_ARITHMETIC_I8;
     bool bf16 = isa & (LHK_ISA_AVX512BF16 | LHK_ISA_NEON_BF16) || subject->arithmetic == LHK_FUZZ_ARITHMETIC_BF16;
     if (subject->arithmetic == LHK_FUZZ_ARITHMETIC_F32 || problem->kv_dtype != LHK_DTYPE_BF16) bf16 = false;
     return bf16 ? FUZZ_ARITHMETIC_BF16 : FUZZ_ARITHMETIC_F32;

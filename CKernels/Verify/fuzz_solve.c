@@ -8,9 +8,12 @@ static bool allocate(fuzz_case *c) {
     size_t rows = (size_t)(c->args.q.shape[0] * c->problem.query_heads), elements = rows * (size_t)c->problem.dim_v;
     c->expected = fuzz_alloc(c, elements, sizeof(double));
     c->expected_lse = fuzz_alloc(c, rows, sizeof(double));
-    bool codes = c->subject->arithmetic == LHK_FUZZ_ARITHMETIC_CODES;
+    uint32_t arithmetic = c->subject->arithmetic;
+    int only = arithmetic == LHK_FUZZ_ARITHMETIC_CODES ? FUZZ_ARITHMETIC_CODES
+               : arithmetic == LHK_FUZZ_ARITHMETIC_I8  ? FUZZ_ARITHMETIC_I8
+                                                       : -1;
     for (int i = 0; i < FUZZ_ARITHMETICS; i++) {
-        if (codes != (i == FUZZ_ARITHMETIC_CODES)) continue;
+        if (only >= 0 ? i != only : i >= FUZZ_ARITHMETIC_CODES) continue;
         if (i == FUZZ_ARITHMETIC_BF16 && c->problem.kv_dtype != LHK_DTYPE_BF16) continue;
         c->tolerance[i] = fuzz_alloc(c, elements, sizeof(float));
         c->lse_tolerance[i] = fuzz_alloc(c, rows, sizeof(float));
@@ -32,6 +35,20 @@ static lhk_status ask(fuzz_case *c, const fuzz_sequence *s, lhk_error *error) {
     int64_t row = s->first_row * p->query_heads;
     return c->subject->reference->attend(c->subject->problem, &q, &k, &v, c->args.selection, c->args.params,
                                          c->expected + row * p->dim_v, c->expected_lse + row, error);
+}
+
+/// Fills rotated_q and rotated_k.
+static void rotate(fuzz_case *c) {
+    const lhk_tensor *q = &c->args.q, *k = &c->args.k;
+    int64_t dim = c->problem.dim_k, rows = q->shape[0] * q->shape[1], keys = k->shape[0] * k->shape[1];
+    c->rotated_q = fuzz_alloc(c, (size_t)(rows * dim), sizeof(float));
+    c->rotated_k = fuzz_alloc(c, (size_t)(keys * dim), sizeof(float));
+    double *work = fuzz_alloc(c, (size_t)dim, sizeof *work);
+    if (c->out_of_memory) return;
+    for (int64_t i = 0; i < rows; i++)
+        fuzz_rotate(c->q + i * dim, dim, c->subject->rotation, work, c->rotated_q + i * dim);
+    for (int64_t i = 0; i < keys; i++)
+        fuzz_rotate(c->k + i * dim, dim, c->subject->rotation, work, c->rotated_k + i * dim);
 }
 
 static void solve_rows(fuzz_case *c, const fuzz_sequence *s, fuzz_bounds_row *work) {
@@ -58,6 +75,7 @@ bool fuzz_case_solve(fuzz_case *c, lhk_error *error) {
     fuzz_bounds_row work = {fuzz_alloc(c, room, sizeof(fuzz_entry)), fuzz_alloc(c, room, sizeof(double)),
                             fuzz_alloc(c, room, sizeof(double)), fuzz_alloc(c, room, sizeof(double)),
                             fuzz_alloc(c, room, sizeof(double))};
+    if (subject->arithmetic == LHK_FUZZ_ARITHMETIC_I8) rotate(c);
     if (c->out_of_memory) return lhk_fail(error, LHK_ERROR_MEMORY, -1, "no memory for the bounds") == LHK_OK;
     for (int64_t b = 0; b < fuzz_sequences(&c->args); b++) {
         fuzz_sequence s = fuzz_get_sequence(&c->args, b);

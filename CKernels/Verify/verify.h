@@ -26,6 +26,7 @@ typedef struct verify_store {
     lhk_dtype dtype;   ///< the type it rounds to; NONE: it approximates
     lhk_dtype panels;  ///< what the other role sees of its panels; NONE: it has none, or they are hidden
     bool hidden;       ///< its panels are not shown
+    uint32_t rotation;  ///< of queries, LHK_ROTATION_*
     verify_options options;
     char name[120];    ///< method, options, and whether panels are hidden
 } verify_store;

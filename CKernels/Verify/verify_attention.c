@@ -29,6 +29,10 @@ static void adapt(fuzz_problem *p, const lhk_variant *variant, const verify_stor
     p->out_dtype = verify_fit_dtype(variant->output_dtypes, p->out_dtype);
     p->kv_dtype = store->dtype ? store->dtype : LHK_DTYPE_F32;
     if (store->dtype) return;
+    if (store->panels == LHK_DTYPE_I8) {  // an infinite channel makes all of a row NaN
+        p->specials_nan_only = true;
+        return;
+    }
     p->poison_hidden = p->has_lengths = false;  // what an approximation makes of NaN is its own affair
     p->specials = 0;
     p->nan_key = p->nan_value = -1;
@@ -52,7 +56,7 @@ static void name_subject(attention_subject *s, const lhk_verify_target *target, 
 
 static lhk_fuzz_subject make_subject(attention_subject *s, const lhk_verify_target *target, const fuzz_problem *p) {
     const lhk_reference *reference = target->method->reference;
-    bool bf16 = s->variant->isa_required & (LHK_ISA_AVX512BF16 | LHK_ISA_NEON_BF16);
+    bool bf16 = s->variant->isa_required & (LHK_ISA_AVX512BF16 | LHK_ISA_NEON_BF16), i8 = s->store->panels == LHK_DTYPE_I8;
     bool codes = !s->store->dtype && s->store->panels == LHK_DTYPE_NONE;
     s->shape = verify_problem(p->query_heads, p->kv_heads, p->dim_k, p->dim_v, 0, 0);
     s->shape.query_dtype = p->query_dtype;
@@ -64,10 +68,11 @@ static lhk_fuzz_subject make_subject(attention_subject *s, const lhk_verify_targ
                               .workspace = verify_attention_workspace, .held = s->store->dtype ? NULL : verify_attention_held,
                               .reference = reference ? reference->formula : NULL, .problem = &s->shape, .modes = 1,
                               .arithmetic = codes  ? LHK_FUZZ_ARITHMETIC_CODES
+                                            : i8   ? LHK_FUZZ_ARITHMETIC_I8
                                             : bf16 ? LHK_FUZZ_ARITHMETIC_BF16
                                                    : LHK_FUZZ_ARITHMETIC_F32,
-                              .partial = true,
-                              .loose_workspace = true, .unbounded = target->variant->exactness != LHK_EXACT};
+                              .rotation = s->store->rotation, .partial = true, .loose_workspace = true,
+                              .unbounded = target->variant->exactness != LHK_EXACT && !i8};
 }
 
 /// One problem of a case with one set of options. Adds to `reports`; false: every level refused it.

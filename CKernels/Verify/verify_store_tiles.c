@@ -83,43 +83,65 @@ void store_check_bytes(store_case *s, const verify_instance *store) {
 static void check_layout(store_case *s, const lhk_panels *p) {
     uint32_t group = lhk_panel_group(p->dtype);
     if (p->struct_size != sizeof *p) verify_fail(s->check, "struct_size was changed");
-    if (p->dtype < LHK_DTYPE_F32 || p->dtype > LHK_DTYPE_F16 || p->group != group)
+    if (p->dtype < LHK_DTYPE_F32 || p->dtype > LHK_DTYPE_I8 || p->group != group)
         verify_fail(s->check, "element type %u in groups of %u", p->dtype, p->group);
+    if (p->value_dtype != lhk_panel_value_dtype(p->dtype) || p->value_group != lhk_panel_group(p->value_dtype))
+        verify_fail(s->check, "values of element type %u in groups of %u", p->value_dtype, p->value_group);
+    if (p->rotation > LHK_ROTATION_HADAMARD || (p->rotation && p->dtype != LHK_DTYPE_I8))
+        verify_fail(s->check, "%s panels with rotation %u", lhk_dtype_name(p->dtype), p->rotation);
     if (p->block_tokens == 0 || p->block_tokens % 16) verify_fail(s->check, "blocks of %u tokens", p->block_tokens);
     if (p->padded_dim_k != (uint32_t)lhk_round_up(s->problem.head_dim_k, group) ||
         p->padded_dim_v != (uint32_t)lhk_round_up(s->problem.head_dim_v, 16))
         verify_fail(s->check, "padded dimensions %u/%u", p->padded_dim_k, p->padded_dim_v);
-    if (((uintptr_t)p->base | p->block_stride | p->head_stride | p->value_offset) % LHK_ALIGNMENT)
+    if (((uintptr_t)p->base | p->block_stride | p->head_stride | p->value_offset | p->key_scale_offset) % LHK_ALIGNMENT)
         verify_fail(s->check, "base, strides or value_offset are not aligned to %u", LHK_ALIGNMENT);
 }
 
-static void check_element(store_case *s, const lhk_panels *p, const uint8_t *at, int64_t index, float expected,
+static void check_element(store_case *s, lhk_dtype dtype, const uint8_t *at, int64_t index, float expected,
                           const char *what, int64_t token, int64_t channel) {
-    float got = lhk_load_element(at, p->dtype, index);
+    float got = lhk_load_element(at, dtype, index);
     if (!verify_same_float(got, expected))
         verify_fail(s->check, "%s of token %" PRId64 " channel %" PRId64 " is %.9g, expected %.9g", what, token, channel,
                     (double)got, (double)expected);
 }
 
+/// Codes and scale of a key against the row that was read back, both rotated.
+static void check_key8(store_case *s, const lhk_panels *p, const uint8_t *block, int64_t within, const float *key,
+                       int64_t token) {
+    int64_t dim = s->problem.head_dim_k;
+    float *rotated = verify_alloc(s->check, (uint64_t)dim, sizeof *rotated);
+    double *work = verify_alloc(s->check, (uint64_t)dim, sizeof *work), norm = 0;
+    fuzz_rotate(key, dim, p->rotation, work, rotated);
+    for (int64_t c = 0; c < dim; c++) norm += (double)key[c] * (double)key[c];
+    float scale = ((const float *)(block + p->key_scale_offset))[within];
+    for (int64_t c = 0; c < dim; c++) {
+        double held = (block[lhk_panel_key_index(p, within, c)] - 128) * (double)scale, read = (double)rotated[c];
+        if (isnan(held) ? isnan(read) : fabs(held - read) <= 2e-6 * sqrt(norm)) continue;
+        verify_fail(s->check, "code of key of token %" PRId64 " channel %" PRId64 " is worth %.9g, what was read is %.9g", token,
+                    c, held, read);
+    }
+}
+
 void store_check_panels(store_case *s, const verify_instance *store, const store_content *content) {
     s->check->step = "panels";
-    lhk_panels p = {.struct_size = sizeof p};
-    s->ops->panels(store->state, &p);
+    lhk_panels p = lhk_panel_of(s->ops, store->state);
     s->check->outcome->calls++;
     check_layout(s, &p);
     int64_t dim_k = s->problem.head_dim_k, dim_v = s->problem.head_dim_v, count = content->count;
     bool nonfinite = false;
     for (int64_t h = 0; h < s->problem.kv_heads; h++)
-        for (int64_t t = 0; t < lhk_round_up(count, p.group); t++) {
+        for (int64_t t = 0; t < lhk_round_up(count, p.value_group); t++) {
             const uint8_t *block = p.base + (uint64_t)(t / p.block_tokens) * p.block_stride + (uint64_t)h * p.head_stride;
             int64_t within = t % p.block_tokens;
-            for (int64_t c = 0; c < p.padded_dim_k && t < count; c++)
-                check_element(s, &p, block, lhk_panel_key_index(&p, within, c),
+            bool codes = p.dtype == LHK_DTYPE_I8;
+            if (codes && t < count) check_key8(s, &p, block, within, content->k + (h * count + t) * dim_k, t);
+            for (int64_t c = 0; c < p.padded_dim_k && t < count && !codes; c++)
+                check_element(s, p.dtype, block, lhk_panel_key_index(&p, within, c),
                               c < dim_k ? content->k[(h * count + t) * dim_k + c] : 0, "key", t, c);
             for (int64_t c = 0; c < p.padded_dim_v; c++) {
                 float value = t < count && c < dim_v ? content->v[(h * count + t) * dim_v + c] : 0;
                 nonfinite |= !isfinite(value);
-                check_element(s, &p, block + p.value_offset, lhk_panel_value_index(&p, within, c), value, "value", t, c);
+                check_element(s, p.value_dtype, block + p.value_offset, lhk_panel_value_index(&p, within, c), value, "value", t, c);
             }
         }
     if (nonfinite && !p.values_nonfinite) verify_fail(s->check, "holds values that are not finite, but does not say so");
@@ -160,12 +182,12 @@ void store_check_unpack(store_case *s, const verify_instance *store, const store
         bool held = t < keys.count;
         int64_t row = head * s->count + (held ? key_at(&keys, t) : 0);
         for (int64_t c = 0; c < p.padded_dim_k && held; c++)
-            check_element(s, &p, block, lhk_panel_key_index(&p, t, c),
+            check_element(s, p.dtype, block, lhk_panel_key_index(&p, t, c),
                           c < dim_k ? verify_round(p.dtype, content->k[row * dim_k + c]) : 0, "key", t, c);
         for (int64_t c = 0; c < p.padded_dim_v; c++) {
             float value = held && c < dim_v ? content->v[row * dim_v + c] : 0;
             if (!isfinite(value) && !nonfinite) verify_fail(s->check, "holds a value of %g, but does not say so", (double)value);
-            check_element(s, &p, block + p.value_offset, lhk_panel_value_index(&p, t, c), verify_round(p.dtype, value), "value",
+            check_element(s, p.value_dtype, block + p.value_offset, lhk_panel_value_index(&p, t, c), verify_round(p.dtype, value), "value",
                           t, c);
         }
     }

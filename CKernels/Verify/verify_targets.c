@@ -31,6 +31,7 @@ static bool probe_store(lhk_verify *v, verify_store *out) {
     if (ops->panels) ops->panels(store, &panels);
     out->dtype = store_dtype(variant, store);
     out->panels = panels.dtype;
+    out->rotation = panels.rotation;
     return true;
 }
 

@@ -33,7 +33,7 @@ bool driver_result(bool passed, const char *format, ...) {
 
 /// The levels to test: scalar and each one with kernels of its own that the processor has. The fuzz harness wants their
 /// sets as an array.
-#define MOST_LEVELS 6
+#define MOST_LEVELS 7
 typedef struct driver_levels {
     uint32_t count;
     driver_level levels[MOST_LEVELS];
@@ -52,7 +52,8 @@ typedef struct driver_levels {
 #define UNSEEN 0
 #endif
 
-static const char *const level_names[MOST_LEVELS] = {"scalar", "avx2", "avx512", "avx512bf16", "neon", "neon_bf16"};
+static const char *const level_names[MOST_LEVELS] = {"scalar", "avx2", "avx512", "avx512bf16", "neon", "neon_dotprod",
+                                                     "neon_bf16"};
 
 static driver_levels find_levels(lhk_isa detected) {
     driver_levels found = {0};
@@ -91,18 +92,21 @@ static void check_detection(const char *expected_name, lhk_isa detected) {
 
 /// Each level takes the kernels written for it.
 static void check_variants(const driver_level *level) {
-    static const lhk_dtype dtypes[] = {LHK_DTYPE_F32, LHK_DTYPE_F16, LHK_DTYPE_BF16};
-    for (int i = 0; i < 3; i++) {
+    static const lhk_dtype dtypes[] = {LHK_DTYPE_F32, LHK_DTYPE_F16, LHK_DTYPE_BF16, LHK_DTYPE_I8};
+    for (int i = 0; i < 4; i++) {
         const lhk_problem problem = {.struct_size = sizeof problem, .query_heads = 4, .kv_heads = 2, .head_dim_k = 64,
                                      .head_dim_v = 64, .query_dtype = LHK_DTYPE_F32, .kv_dtype = dtypes[i],
                                      .output_dtype = LHK_DTYPE_F32, .query_rows = 16, .keys = 1024};
         const lhk_host host = {.struct_size = sizeof host, .workers = 1, .isa = level->isa};
         lhk_error error = {.struct_size = sizeof error};
         const lhk_variant *variant = NULL;
-        // The dot products of the bf16 levels serve bf16 panels only; others take the kernels of the level below.
-        const char *word = level->isa ? level->name : "portable", *suffix = strstr(word, "bf16");
+        // The dot products of the bf16 levels serve bf16 and 8-bit panels only, that of DotProd only the latter; others take
+        // the kernels of the level below.
+        bool i8 = dtypes[i] == LHK_DTYPE_I8, plain_neon = level->isa == LHK_ISA_NEON;
+        const char *word = level->isa && !(i8 && plain_neon) ? level->name : "portable";
+        const char *bf16 = strstr(word, "bf16"), *suffix = bf16 ? bf16 : strstr(word, "dotprod");
         size_t length = strlen(word);
-        if (suffix && dtypes[i] != LHK_DTYPE_BF16) length = (size_t)(suffix - word) - (suffix[-1] == '_');
+        if (suffix && !i8 && !(bf16 && dtypes[i] == LHK_DTYPE_BF16)) length = (size_t)(suffix - word) - (suffix[-1] == '_');
         char id[64];
         snprintf(id, sizeof id, "longhand.flash.%s.%.*s/1", lhk_dtype_name(dtypes[i]), (int)length, word);
         lhk_status status = lhk_method_resolve(lhk_flash_attention_plugin()->methods[0], &problem, &host, &variant, &error);
@@ -174,6 +178,7 @@ static void run_units(const driver_levels *levels, fuzz_session *f, const char *
         check_variants(&levels->levels[i]);
         driver_check_rope(&levels->levels[i], f->options.seed);
         driver_check_layers(&levels->levels[i], f->options.seed, golden);
+        driver_check_linear(&levels->levels[i], f->options.seed);
         driver_check_cache(&levels->levels[i], f->options.seed);
         driver_check_roofs(&levels->levels[i]);
     }

@@ -24,14 +24,18 @@ typedef struct lhk_store_bytes {
 /// The packed layout of a dense store, on which attention runs its fused path.
 ///
 /// Tokens come in blocks of `block_tokens` (a multiple of 16). The block b of KV head h starts at
-/// `base + b*block_stride + h*head_stride`. With G = 4 / element size for bf16 (2) and 1 for f32 and f16:
+/// `base + b*block_stride + h*head_stride`. With G = `group` channels of keys (2 for bf16, 4 for i8, 1 for f32 and f16) and
+/// GV = `value_group` tokens of values (2 for bf16, else 1):
 ///   keys    [block_tokens/16][head_dim_k padded to G, /G][16 tokens][G channels]
-///   values  [block_tokens/G][head_dim_v padded to 16][G tokens], at `value_offset` from the block's start
-/// Padding channels and, in a group of G value tokens, the tokens past the length hold zeros; other tokens past the
-/// length hold anything.
+///   values  [block_tokens/GV][head_dim_v padded to 16][GV tokens], at `value_offset` from the block's start
+/// Padding channels (except of i8 keys) and, in a group of GV value tokens, the tokens past the length hold zeros; other
+/// tokens past the length hold anything.
+///
+/// Keys of type I8 are codes from -127 to 127, stored as bytes code + 128; a channel of token t is code * scale[t], with
+/// scales [block_tokens] in f32 at `key_scale_offset`. A key with an infinite or NaN channel has the scale NaN.
 typedef struct lhk_panels {
     uint32_t struct_size;
-    lhk_dtype dtype;
+    lhk_dtype dtype;         ///< of keys, and of values unless `value_dtype` says otherwise
     uint32_t block_tokens;
     uint32_t group;          ///< G
     uint32_t padded_dim_k;   ///< head_dim_k rounded up to G
@@ -43,7 +47,15 @@ typedef struct lhk_panels {
     /// Non-zero once a value that is infinite or NaN was appended: attention then keeps masked values out of products.
     uint32_t values_nonfinite;
     uint32_t reserved;
+    // Since ABI 1.1:
+    lhk_dtype value_dtype;      ///< 0: as `dtype`
+    uint32_t value_group;       ///< GV; 0: as `group`
+    uint64_t key_scale_offset;  ///< bytes from the block's start; keys of type I8 only
+    uint32_t rotation;          ///< what queries must be multiplied by, because keys were: LHK_ROTATION_*
+    uint32_t reserved2;
 } lhk_panels;
+#define LHK_ROTATION_NONE 0u
+#define LHK_ROTATION_HADAMARD 1u  ///< D H of `lhk_hadamard` with LHK_HADAMARD_SIGNS
 
 /// Keys of one KV head: the tokens [begin, begin + count), or, when `tokens` is set, tokens[0 .. count).
 typedef struct lhk_keys {

@@ -36,6 +36,7 @@ typedef struct lhk_fuzz_args {
 #define LHK_FUZZ_ARITHMETIC_F32 1u
 #define LHK_FUZZ_ARITHMETIC_BF16 2u
 #define LHK_FUZZ_ARITHMETIC_CODES 3u  ///< a store's integer tiles, or bf16 units on what it unpacks: see fuzz_bounds.h
+#define LHK_FUZZ_ARITHMETIC_I8 4u  ///< query rows in 8 bits with a scale each, after `rotation`; products as in BF16
 
 /// A kernel under test.
 typedef struct lhk_fuzz_subject {
@@ -54,6 +55,7 @@ typedef struct lhk_fuzz_subject {
     const lhk_problem *LHK_NULLABLE problem;  ///< for the reference
     uint32_t modes;       ///< ways to do the same, at least 1; a mode may answer LHK_ERROR_UNSUPPORTED
     uint32_t arithmetic;  ///< LHK_FUZZ_ARITHMETIC_*: decides the bound
+    uint32_t rotation;    ///< LHK_ROTATION_*, of ARITHMETIC_I8
     bool partial;         ///< mode 0 may answer LHK_ERROR_UNSUPPORTED too
     bool loose_workspace;  ///< a call may need less workspace than reported
     bool unbounded;       ///< no bound holds: results are not compared, the laws of bits are

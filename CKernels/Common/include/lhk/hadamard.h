@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The rotation M = D H that spreads outliers over all channels ("incoherent processing", FlashAttention-3, arXiv
-/// 2407.08608, section 3.3): what does not depend on an instruction set. `lhk/hadamard_body.h` computes it.
+/// 2407.08608, section 3.3): what does not depend on an instruction set. `lhk/hadamard_body.inc` computes it.
 ///
 /// D is a diagonal of signs, drawn once and fixed here, since whoever rotates keys and whoever rotates queries must agree.
 /// H is block-diagonal: dimensions are cut into the powers of two they are a sum of, largest first (96 = 64 + 32), and each

@@ -138,7 +138,7 @@ static inline bool lhk_panel_pack_pair(uint16_t *out, const uint8_t *row, const 
 static inline bool lhk_panel_pack_values(const lhk_panels *p, uint8_t *block, int64_t t, int64_t n, const uint8_t *rows,
                                          int64_t row_stride, lhk_dtype from, int64_t dim) {
     uint8_t *values = block + p->value_offset;
-    int64_t g = p->group, size = (int64_t)lhk_dtype_size(p->dtype), done = 0;
+    int64_t g = p->value_group, size = (int64_t)lhk_dtype_size(p->value_dtype), done = 0;
     bool nonfinite = false;
     while (done < n) {
         const uint8_t *row = rows + done * row_stride;
@@ -147,12 +147,12 @@ static inline bool lhk_panel_pack_values(const lhk_panels *p, uint8_t *block, in
             nonfinite |= lhk_panel_pack_pair((uint16_t *)values + index, row, row + row_stride, from, dim);
             done += 2;
         } else if (g == 2) {
-            lhk_panel_scatter(values, p->dtype, index, g, 1, row, from, dim);
+            lhk_panel_scatter(values, p->value_dtype, index, g, 1, row, from, dim);
             for (int64_t c = 0; c < dim; c++) nonfinite |= (((const uint16_t *)values)[index + c * g] & 0x7f80u) == 0x7f80u;
             done++;
         } else {
-            lhk_panel_convert(row, from, p->dtype, dim, values + index * size);
-            nonfinite |= lhk_row_nonfinite(values + index * size, p->dtype, dim);
+            lhk_panel_convert(row, from, p->value_dtype, dim, values + index * size);
+            nonfinite |= lhk_row_nonfinite(values + index * size, p->value_dtype, dim);
             done++;
         }
     }
