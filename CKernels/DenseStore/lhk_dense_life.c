@@ -24,15 +24,8 @@ static lhk_status read_rotation(const lhk_variant *self, const lhk_problem *prob
 
 static lhk_status supports(const lhk_variant *self, const lhk_problem *problem, lhk_isa isa, lhk_error *error) {
     (void)isa;
-    if (problem->kv_heads == 0 || problem->head_dim_k == 0 || problem->head_dim_v == 0)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "store: heads and head dimensions must not be 0");
-    if (problem->head_dim_k > self->head_dim_max || problem->head_dim_v > self->head_dim_max)
-        return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 1, "store: head dimension %u/%u is over %u", problem->head_dim_k,
-                        problem->head_dim_v, self->head_dim_max);
-    if (problem->keys < 0 || problem->keys > INT32_MAX)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "store: capacity %lld is not within 0 and %d tokens",
-                        (long long)problem->keys, INT32_MAX);
-    return read_rotation(self, problem, &(uint32_t){0}, error);
+    lhk_status status = lhk_store_check_problem(self, problem, error);
+    return status ? status : read_rotation(self, problem, &(uint32_t){0}, error);
 }
 
 static lhk_status cost(const lhk_variant *self, const lhk_problem *problem, lhk_cost *out) {
@@ -48,22 +41,15 @@ static lhk_status sizes(const lhk_variant *self, const lhk_problem *problem, uin
     (void)workers;
     lhk_panels panels;
     layout(problem, variant_dtype(self), &panels);
-    uint64_t blocks = (uint64_t)lhk_round_up(problem->keys, LHK_BLOCK_TOKENS) / LHK_BLOCK_TOKENS, bytes;
-    if (!lhk_multiply(blocks, panels.block_stride, &bytes) || bytes > INT64_MAX / 2)
-        return lhk_fail(error, LHK_ERROR_OVERFLOW, 1, "store: capacity of %lld tokens overflows", (long long)problem->keys);
-    out->state_bytes = LHK_DENSE_HEADER + bytes;
-    out->workspace_bytes = 0;
-    return LHK_OK;
+    return lhk_store_size_blocks(problem, LHK_DENSE_HEADER, LHK_BLOCK_TOKENS, panels.block_stride, out, error);
 }
 
 static lhk_status create(const lhk_variant *self, const lhk_problem *problem, lhk_instance *store, uint64_t bytes,
                          lhk_error *error) {
     lhk_sizes need = {.struct_size = sizeof need};
     lhk_status status = sizes(self, problem, 1, &need, error);
+    if (!status) status = lhk_store_check_state(bytes, need.state_bytes, error);
     if (status) return status;
-    if (bytes < need.state_bytes)
-        return lhk_fail(error, LHK_ERROR_CAPACITY, 3, "store: state of %llu bytes given, %llu needed",
-                        (unsigned long long)bytes, (unsigned long long)need.state_bytes);
     lhk_dense_state *state = (lhk_dense_state *)store;
     state->variant = self;
     state->kv_heads = problem->kv_heads;
@@ -101,9 +87,8 @@ static void clear_group(lhk_instance *store, int64_t length) {
 
 static lhk_status truncate_tokens(lhk_instance *store, int64_t tokens, lhk_error *error) {
     lhk_dense_state *state = (lhk_dense_state *)store;
-    if (tokens < 0 || tokens > state->length)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "store: cannot truncate %lld tokens to %lld",
-                        (long long)state->length, (long long)tokens);
+    lhk_status status = lhk_store_check_truncate(tokens, state->length, error);
+    if (status) return status;
     state->length = tokens;
     clear_group(store, tokens);
     if (tokens == 0) atomic_store(&state->values_nonfinite, 0);
@@ -114,7 +99,7 @@ static lhk_status truncate_tokens(lhk_instance *store, int64_t tokens, lhk_error
 static uint64_t used_bytes(const lhk_instance *store) {
     lhk_panels p;
     lhk_dense_panels(store, &p);
-    return (uint64_t)lhk_round_up(lhk_dense(store)->length, p.block_tokens) / p.block_tokens * p.block_stride;
+    return lhk_store_used(lhk_dense(store)->length, p.block_tokens, p.block_stride);
 }
 
 static lhk_status fork_state(const lhk_instance *source, lhk_instance *destination, lhk_error *error) {
@@ -156,15 +141,12 @@ static lhk_status load(lhk_instance *store, const uint8_t *bytes, uint64_t count
     if (h.dtype != variant_dtype(s->variant) || h.kv_heads != s->kv_heads || h.dim_k != s->dim_k || h.dim_v != s->dim_v ||
         h.block_tokens != LHK_BLOCK_TOKENS || h.rotation != s->rotation)
         return lhk_fail(error, LHK_ERROR_CORRUPT, 1, "store: saved state is of another shape, element type or rotation");
-    if (h.length < 0 || h.length > s->capacity)
-        return lhk_fail(error, LHK_ERROR_CAPACITY, 1, "store: saved state holds %lld tokens, capacity is %lld",
-                        (long long)h.length, (long long)s->capacity);
     lhk_panels p;
     lhk_dense_panels(store, &p);
-    uint64_t used = (uint64_t)lhk_round_up(h.length, p.block_tokens) / p.block_tokens * p.block_stride;
-    if (count != sizeof h + used)
-        return lhk_fail(error, LHK_ERROR_CORRUPT, 1, "store: saved state has %llu bytes, %llu expected",
-                        (unsigned long long)count, (unsigned long long)(sizeof h + used));
+    uint64_t used = 0;
+    lhk_status status = lhk_store_check_saved(h.length, s->capacity, count, sizeof h, p.block_tokens, p.block_stride, &used,
+                                              error);
+    if (status) return status;
     memcpy((uint8_t *)s + LHK_DENSE_HEADER, bytes + sizeof h, used);
     s->length = h.length;
     atomic_store(&s->values_nonfinite, h.values_nonfinite != 0);

@@ -38,15 +38,10 @@ static void append_task(void *context, int64_t task, uint32_t worker) {
 static lhk_status append(lhk_instance *store, const lhk_host *host, const lhk_tensor *k, const lhk_tensor *v,
                          lhk_error *error) {
     lhk_dense_state *state = (lhk_dense_state *)store;
-    lhk_status status = lhk_check_rows(k, state->kv_heads, state->dim_k, "store: k", 2, error);
-    if (!status) status = lhk_check_rows(v, state->kv_heads, state->dim_v, "store: v", 3, error);
-    if (status) return status;
+    lhk_status status = lhk_store_check_append(k, v, state->kv_heads, state->dim_k, state->dim_v, state->length,
+                                               state->capacity, error);
     int64_t n = k->shape[0];
-    if (v->shape[0] != n) return lhk_fail(error, LHK_ERROR_ARGUMENT, 3, "store: k and v have different numbers of rows");
-    if (n > state->capacity - state->length)
-        return lhk_fail(error, LHK_ERROR_CAPACITY, 2, "store: %lld tokens do not fit: %lld of %lld in use", (long long)n,
-                        (long long)state->length, (long long)state->capacity);
-    if (n == 0) return LHK_OK;
+    if (status || n == 0) return status;
     append_job job = {.store = store, .k = k, .v = v, .first = state->length, .count = n, .heads = state->kv_heads};
     lhk_dense_panels(store, &job.panels);
     job.first_block = job.first / job.panels.block_tokens;
@@ -71,9 +66,8 @@ static void bytes(const lhk_instance *store, lhk_store_bytes *out) {
 static lhk_status read_rows(const lhk_instance *store, uint32_t head, int64_t begin, int64_t count, float *k, float *v,
                             lhk_error *error) {
     const lhk_dense_state *state = lhk_dense(store);
-    if (head >= state->kv_heads || begin < 0 || count < 0 || begin > state->length - count)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "store: rows %lld..%lld of head %u are not held", (long long)begin,
-                        (long long)(begin + count), head);
+    lhk_status status = lhk_store_check_range(head, state->kv_heads, begin, count, state->length, error);
+    if (status) return status;
     lhk_panels p;
     lhk_dense_panels(store, &p);
     for (int64_t i = 0; i < count; i++) {

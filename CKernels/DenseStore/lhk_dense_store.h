@@ -4,6 +4,7 @@
 #define LHK_DENSE_STORE_INTERNAL_H
 
 #include <lhk/panel_pack.h>
+#include <lhk/store_check.h>
 #include <stdatomic.h>
 
 /// Followed, at the next multiple of LHK_ALIGNMENT, by blocks [block][kv_head], so that the tokens in use are one

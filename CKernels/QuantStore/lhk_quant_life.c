@@ -12,16 +12,9 @@ static lhk_status read_rotate(const lhk_problem *problem, int64_t *rotate, lhk_e
 
 static lhk_status supports(const lhk_variant *self, const lhk_problem *problem, lhk_isa isa, lhk_error *error) {
     (void)isa;
-    if (!problem->kv_heads || !problem->head_dim_k || !problem->head_dim_v)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "store: heads and head dimensions must not be 0");
-    if (problem->head_dim_k > self->head_dim_max || problem->head_dim_v > self->head_dim_max)
-        return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 1, "store: head dimension %u/%u is over %u", problem->head_dim_k,
-                        problem->head_dim_v, self->head_dim_max);
-    if (problem->keys < 0 || problem->keys > INT32_MAX)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "store: capacity %lld is not within 0 and %d tokens",
-                        (long long)problem->keys, INT32_MAX);
     int64_t rotate;
-    return read_rotate(problem, &rotate, error);
+    lhk_status status = lhk_store_check_problem(self, problem, error);
+    return status ? status : read_rotate(problem, &rotate, error);
 }
 
 static lhk_quant_layout layout(const lhk_variant *self, const lhk_problem *p) {
@@ -38,12 +31,7 @@ static lhk_status cost(const lhk_variant *self, const lhk_problem *problem, lhk_
 static lhk_status sizes(const lhk_variant *self, const lhk_problem *problem, uint32_t workers, lhk_sizes *out,
                         lhk_error *error) {
     (void)workers;
-    uint64_t blocks = (uint64_t)lhk_round_up(problem->keys, LHK_QUANT_TOKENS) / LHK_QUANT_TOKENS, bytes;
-    if (!lhk_multiply(blocks, layout(self, problem).block_stride, &bytes) || bytes > INT64_MAX / 2)
-        return lhk_fail(error, LHK_ERROR_OVERFLOW, 1, "store: capacity of %lld tokens overflows", (long long)problem->keys);
-    out->state_bytes = LHK_QUANT_HEADER + bytes;
-    out->workspace_bytes = 0;
-    return LHK_OK;
+    return lhk_store_size_blocks(problem, LHK_QUANT_HEADER, LHK_QUANT_TOKENS, layout(self, problem).block_stride, out, error);
 }
 
 static lhk_status create(const lhk_variant *self, const lhk_problem *problem, lhk_instance *store, uint64_t bytes,
@@ -52,10 +40,8 @@ static lhk_status create(const lhk_variant *self, const lhk_problem *problem, lh
     int64_t rotate = 0;
     lhk_status status = sizes(self, problem, 1, &need, error);
     if (!status) status = read_rotate(problem, &rotate, error);
+    if (!status) status = lhk_store_check_state(bytes, need.state_bytes, error);
     if (status) return status;
-    if (bytes < need.state_bytes)
-        return lhk_fail(error, LHK_ERROR_CAPACITY, 3, "store: state of %llu bytes given, %llu needed",
-                        (unsigned long long)bytes, (unsigned long long)need.state_bytes);
     lhk_quant_state *state = (lhk_quant_state *)store;
     state->variant = self;
     state->bits = (uint16_t)bits_of(self);
@@ -69,9 +55,8 @@ static lhk_status create(const lhk_variant *self, const lhk_problem *problem, lh
 
 static lhk_status truncate_tokens(lhk_instance *store, int64_t tokens, lhk_error *error) {
     lhk_quant_state *state = (lhk_quant_state *)store;
-    if (tokens < 0 || tokens > state->length)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "store: cannot truncate %lld tokens to %lld",
-                        (long long)state->length, (long long)tokens);
+    lhk_status status = lhk_store_check_truncate(tokens, state->length, error);
+    if (status) return status;
     state->length = tokens;
     if (tokens == 0) atomic_store(&state->values_nonfinite, 0);
     return LHK_OK;
@@ -87,9 +72,8 @@ static shape shape_of(const lhk_instance *store) {
     return (shape){s->bits, s->rotate, s->kv_heads, s->dim_k, s->dim_v};
 }
 
-/// Bytes of the blocks that hold `length` tokens.
-static uint64_t used_bytes(const lhk_instance *store, int64_t length) {
-    return (uint64_t)lhk_round_up(length, LHK_QUANT_TOKENS) / LHK_QUANT_TOKENS * lhk_quant_layout_for(store).block_stride;
+static uint64_t used_bytes(const lhk_instance *store) {
+    return lhk_store_used(lhk_quant(store)->length, LHK_QUANT_TOKENS, lhk_quant_layout_for(store).block_stride);
 }
 
 static uint8_t *blocks_of(const lhk_instance *store) { return (uint8_t *)store + LHK_QUANT_HEADER; }
@@ -100,7 +84,7 @@ static lhk_status fork_state(const lhk_instance *source, lhk_instance *destinati
     shape a = shape_of(source), b = shape_of(destination);
     if (memcmp(&a, &b, sizeof a) || to->capacity < from->length)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "store: fork between stores of different shapes");
-    memcpy(blocks_of(destination), blocks_of(source), used_bytes(source, from->length));
+    memcpy(blocks_of(destination), blocks_of(source), used_bytes(source));
     to->length = from->length;
     atomic_store(&to->values_nonfinite, atomic_load(&from->values_nonfinite));
     return LHK_OK;
@@ -114,7 +98,7 @@ typedef struct saved_header {
 } saved_header;
 
 static uint64_t save_size(const lhk_instance *store) {
-    return sizeof(saved_header) + used_bytes(store, lhk_quant(store)->length);
+    return sizeof(saved_header) + used_bytes(store);
 }
 
 static void save(const lhk_instance *store, uint8_t *out) {
@@ -122,7 +106,7 @@ static void save(const lhk_instance *store, uint8_t *out) {
     saved_header header = {.version = 1, .block_tokens = LHK_QUANT_TOKENS, .shape = shape_of(store), .length = s->length,
                            .values_nonfinite = atomic_load(&s->values_nonfinite)};
     memcpy(out, &header, sizeof header);
-    memcpy(out + sizeof header, blocks_of(store), used_bytes(store, s->length));
+    memcpy(out + sizeof header, blocks_of(store), used_bytes(store));
 }
 
 static lhk_status load(lhk_instance *store, const uint8_t *bytes, uint64_t count, lhk_error *error) {
@@ -134,13 +118,10 @@ static lhk_status load(lhk_instance *store, const uint8_t *bytes, uint64_t count
     shape own = shape_of(store);
     if (memcmp(&h.shape, &own, sizeof own) || h.block_tokens != LHK_QUANT_TOKENS)
         return lhk_fail(error, LHK_ERROR_CORRUPT, 1, "store: saved state is of another shape, width or rotation");
-    if (h.length < 0 || h.length > s->capacity)
-        return lhk_fail(error, LHK_ERROR_CAPACITY, 1, "store: saved state holds %lld tokens, capacity is %lld",
-                        (long long)h.length, (long long)s->capacity);
-    uint64_t used = used_bytes(store, h.length);
-    if (count != sizeof h + used)
-        return lhk_fail(error, LHK_ERROR_CORRUPT, 1, "store: saved state has %llu bytes, %llu expected",
-                        (unsigned long long)count, (unsigned long long)(sizeof h + used));
+    uint64_t used = 0;
+    lhk_status status = lhk_store_check_saved(h.length, s->capacity, count, sizeof h, LHK_QUANT_TOKENS,
+                                              lhk_quant_layout_for(store).block_stride, &used, error);
+    if (status) return status;
     memcpy(blocks_of(store), bytes + sizeof h, used);
     s->length = h.length;
     atomic_store(&s->values_nonfinite, h.values_nonfinite != 0);

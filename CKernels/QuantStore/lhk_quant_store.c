@@ -78,15 +78,10 @@ static void append_task(void *context, int64_t task, uint32_t worker) {
 lhk_status lhk_quant_append(lhk_instance *store, const lhk_host *host, const lhk_tensor *k, const lhk_tensor *v,
                             lhk_error *error) {
     lhk_quant_state *state = (lhk_quant_state *)store;
-    lhk_status status = lhk_check_rows(k, state->kv_heads, state->dim_k, "store: k", 2, error);
-    if (!status) status = lhk_check_rows(v, state->kv_heads, state->dim_v, "store: v", 3, error);
-    if (status) return status;
+    lhk_status status = lhk_store_check_append(k, v, state->kv_heads, state->dim_k, state->dim_v, state->length,
+                                               state->capacity, error);
     int64_t n = k->shape[0];
-    if (v->shape[0] != n) return lhk_fail(error, LHK_ERROR_ARGUMENT, 3, "store: k and v have different numbers of rows");
-    if (n > state->capacity - state->length)
-        return lhk_fail(error, LHK_ERROR_CAPACITY, 2, "store: %lld tokens do not fit: %lld of %lld in use", (long long)n,
-                        (long long)state->length, (long long)state->capacity);
-    if (n == 0) return LHK_OK;
+    if (status || n == 0) return status;
     append_job job = {.store = store, .k = k, .v = v, .layout = lhk_quant_layout_for(store), .first = state->length,
                       .count = n, .first_block = state->length / LHK_QUANT_TOKENS};
     int64_t blocks = (job.first + n - 1) / LHK_QUANT_TOKENS - job.first_block + 1;
@@ -131,9 +126,8 @@ static void get_value(const lhk_quant_layout *l, uint8_t *block, int64_t t, int6
 lhk_status lhk_quant_read_rows(const lhk_instance *store, uint32_t head, int64_t begin, int64_t count, float *k, float *v,
                                lhk_error *error) {
     const lhk_quant_state *state = lhk_quant(store);
-    if (head >= state->kv_heads || begin < 0 || count < 0 || begin > state->length - count)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "store: rows %lld..%lld of head %u are not held", (long long)begin,
-                        (long long)(begin + count), head);
+    lhk_status status = lhk_store_check_range(head, state->kv_heads, begin, count, state->length, error);
+    if (status) return status;
     lhk_quant_layout l = lhk_quant_layout_for(store);
     int64_t padded = (int64_t)l.k_blocks * LHK_QUANT_CHANNELS;
     float x[LHK_QUANT_MAX_DIM];

@@ -13,6 +13,7 @@
 #define LHK_QUANT_STORE_H
 
 #include <lhk/panel_pack.h>
+#include <lhk/store_check.h>
 #include <stdatomic.h>
 
 #define LHK_QUANT_CHANNELS 32u   ///< per block of channels

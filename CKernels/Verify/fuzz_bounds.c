@@ -46,7 +46,7 @@ static void score_row(const fuzz_case *c, const fuzz_sequence *s, int64_t row, i
         }
         int64_t key = ((s->first_key + w->entries[e].key) * p->kv_heads + head / (heads / p->kv_heads)) * dim;
         const float *k = c->k + key;
-        double dot = 0, magnitude = 0, squares = 0, largest = 0, size = 0;
+        double dot = 0, magnitude = 0, squares = 0, largest = 0, size = 0, q_squares = 0, k_squares = 0;
         for (int64_t x = 0; x < dim; x++) {
             double product = (double)q[x] * (double)k[x];
             dot += product;
@@ -54,6 +54,8 @@ static void score_row(const fuzz_case *c, const fuzz_sequence *s, int64_t row, i
             squares += product * product;
             largest = fmax(largest, fabs((double)q[x]));
             size += fabs((double)k[x]);
+            q_squares += (double)q[x] * (double)q[x];
+            k_squares += (double)k[x] * (double)k[x];
         }
         double distance = fabs((double)(row + s->offset - w->entries[e].key)), raw = dot * scale;
         double capped = cap > 0 ? cap * tanh(raw / cap) : raw, value = capped - slope * distance + w->entries[e].weight;
@@ -61,7 +63,7 @@ static void score_row(const fuzz_case *c, const fuzz_sequence *s, int64_t row, i
         w->spread[e] = 2.5 * scale * sqrt(squares) + fabs(raw);
         w->magnitude[e] = scale * magnitude;
         w->coarse[e] = scale * (c->rotated_q ? coarse_error(c->rotated_q + (q - c->q), c->rotated_k + key, dim)
-                                             : largest / 253.9 * size);
+                                             : fmax(largest * size, sqrt(q_squares * k_squares)) / 253.9);
         // The parts of E_j other than A_j and max|s|, in its units: kept with A_j by dividing through its factor.
         double rest = 2 * fabs(capped) + 2 * fabs(slope) * distance + fabs((double)w->entries[e].weight) + 4 * cap;
         w->magnitude[e] += rest / (2 + sqrt((double)dim) / 2);
@@ -88,7 +90,7 @@ static row_sums sum_row(const fuzz_case *c, int64_t head, const fuzz_bounds_row 
 /// E_j of an entry.
 static double score_error(const fuzz_case *c, const row_sums *r, const fuzz_bounds_row *w, int64_t e, int arithmetic) {
     double error = 0x1p-23 * ((2 + sqrt((double)c->problem.dim_k) / 2) * w->magnitude[e] + r->largest);
-    if (arithmetic == FUZZ_ARITHMETIC_BF16 && c->problem.query_dtype != LHK_DTYPE_BF16)
+    if (arithmetic == FUZZ_ARITHMETIC_CODES || (arithmetic == FUZZ_ARITHMETIC_BF16 && c->problem.query_dtype != LHK_DTYPE_BF16))
         error += 0x1p-8 * fmin(w->magnitude[e], w->spread[e]);
     bool coarse = arithmetic == FUZZ_ARITHMETIC_CODES || arithmetic == FUZZ_ARITHMETIC_I8;
     return coarse ? error + w->coarse[e] : error;

@@ -13,7 +13,8 @@
 ///     B = that + 2^-8               for bf16 units: probabilities are rounded to 8 bits.
 /// Stores that meet their codes with integers ("codes"; bf16 units may join them) round queries to 8 bits of the largest in
 /// the row, and probabilities times scales to 15 bits of the largest among at most 256 keys:
-///     E_j of bf16 without the term of q, plus scale max|q| / 254 sum_c |k_c|;   D_j |v_j| takes 2^-7 max|v_j| more.
+///     E_j of bf16, whose term is here for the unpacked keys, plus scale / 254 times max|q| sum_c |k_c|, or |q| |k|
+///     where that is more (rotated queries, by 5 deviations);   D_j |v_j| takes 2^-7 max|v_j| more.
 /// Kernels on 8-bit keys do so with a rotated row q', whose channels err by up to h = max|q'| / 254; with the rotated key k'
 ///     E_j of bf16 without the term of q, plus scale h min(sum_c |k'_c|, 3 sqrt(sum_c k'_c^2) + |sum_c k'_c|)
 /// (errors of like sign, or independent ones by 5 deviations), plus 2^-20 scale |q'| |k'| for rotating in f32.

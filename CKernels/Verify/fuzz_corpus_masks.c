@@ -188,7 +188,7 @@ const fuzz_corpus_case fuzz_corpus_masks[] = {
     {{10, 0, "corpus_10_scores_beyond_f16", NULL}, scores_beyond_f16},
     {{10, 0, "corpus_10_value_sums_beyond_f16", NULL}, value_sums_beyond_f16},
     {{11, 0, "corpus_11_softmax_over_f16_operands", NULL}, softmax_over_f16_operands},
-    {{12, 0, "corpus_12_quantised_keys_and_head_sizes", "a case of stores"}, NULL},
+    {{12, 0, "corpus_12_quantised_keys_and_head_sizes", "a case of stores, where groups are packed"}, NULL},
     {{13, 0, "corpus_13_quantised_values_give_nan", "a case of stores; random cases of attention read every store found"},
      NULL},
     {{14, 0, "corpus_14_workspace_for_many_workers", NULL}, workspace_for_many_workers},

@@ -4,6 +4,7 @@
 #define VERIFY_H
 
 #include <longhand_verify.h>
+#include <string.h>
 
 #include "fuzz_check.h"
 #include "fuzz_host.h"
@@ -29,6 +30,14 @@ typedef struct verify_store {
     verify_options options;
     char name[120];    ///< method, options, and whether panels are hidden
 } verify_store;
+
+/// A store's operations, to be changed: those that a table of an older plugin lacks are null.
+static inline lhk_store_ops verify_store_ops(const lhk_variant *variant) {
+    lhk_store_ops ops = {0};
+    uint32_t size = ((const lhk_store_ops *)variant->ops)->struct_size;
+    memcpy(&ops, variant->ops, size < sizeof ops ? size : sizeof ops);
+    return ops;
+}
 
 struct lhk_verify {
     lhk_host pool;

@@ -111,7 +111,7 @@ static lhk_status attend_sequence(attention_subject *s, const lhk_problem *probl
     attention = (lhk_instance *)s->attention_state->data;
     int64_t first = args->sequences ? args->cu_q[b] : 0;
     int64_t rows = args->sequences ? args->cu_q[b + 1] - first : args->q.shape[0];
-    lhk_store_ops ops = *(const lhk_store_ops *)store_variant->ops;
+    lhk_store_ops ops = verify_store_ops(store_variant);
     if (s->store->hidden) ops.panels = NULL;
     lhk_attend_args attend = {.struct_size = sizeof attend, .q = rows_of(&args->q, first, rows),
                               .out = rows_of(&args->out, first, rows), .lse = rows_of(&args->lse, first, rows),

@@ -67,8 +67,9 @@ static void draw(selector_case *s) {
     snprintf(check->problem, sizeof check->problem,
              "seed %" PRIu64 " case %" PRIu64 ": %" PRId64 " rows of %" PRId64 " keys, heads %" PRId64 "/%" PRId64 ", dims %" PRId64
              "/%" PRId64 ", store %s%s, left %" PRId64 " right %" PRId64 "%s",
-             check->v->seed, check->index, rows, keys, heads, kv_heads, dim_k, dim_v, store->name, s->params.flags & LHK_ATTENTION_CAUSAL ? ", causal" : "",
-             s->params.window_left, s->params.window_right, s->params.flags & LHK_ATTENTION_OFFSET ? ", offset" : "");
+             check->v->seed, check->index, rows, keys, heads, kv_heads, dim_k, dim_v, store->name,
+             s->params.flags & LHK_ATTENTION_CAUSAL ? ", causal" : "", s->params.window_left, s->params.window_right,
+             s->params.flags & LHK_ATTENTION_OFFSET ? ", offset" : "");
     uint32_t sets = verify_option_sets(check->target->method) + 1;
     verify_use_options(check, check->index / check->v->store_count % sets, &s->options, &s->problem);
     if (s->variant->kv_dtypes && !(s->variant->kv_dtypes & LHK_DTYPE_BIT(store->panels)))
@@ -76,7 +77,7 @@ static void draw(selector_case *s) {
     verify_support(check, s->variant, &s->problem);
     lhk_problem store_problem = verify_store_problem(store, &s->problem, s->problem.keys);
     const lhk_variant *store_variant = resolve_store(s, &store_problem);
-    s->store_ops = *(const lhk_store_ops *)store_variant->ops;
+    s->store_ops = verify_store_ops(store_variant);
     if (store->hidden) s->store_ops.panels = NULL;
     s->store = verify_create(check, store_variant, &store_problem, 1);
     s->q = verify_rows(check, s->problem.query_dtype, rows, heads, dim_k, VERIFY_NORMAL);

@@ -178,6 +178,7 @@ static void run_units(const driver_levels *levels, fuzz_session *f, const char *
         check_variants(&levels->levels[i]);
         driver_check_rope(&levels->levels[i], f->options.seed);
         driver_check_layers(&levels->levels[i], f->options.seed, golden);
+        driver_check_linear(&levels->levels[i], f->options.seed);
         driver_check_cache(&levels->levels[i], f->options.seed);
         driver_check_roofs(&levels->levels[i]);
     }

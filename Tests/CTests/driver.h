@@ -47,6 +47,9 @@ void driver_check_rope(const driver_level *level, uint64_t seed);
 /// The runner's layers against formulas in double precision, dequantisation against the file of expected values.
 void driver_check_layers(const driver_level *level, uint64_t seed, const char *golden);
 
+/// Linear layers on packed weights of every type against sums in double precision.
+void driver_check_linear(const driver_level *level, uint64_t seed);
+
 /// The measurements that benchmarks are compared with.
 void driver_check_roofs(const driver_level *level);
 

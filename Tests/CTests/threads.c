@@ -21,7 +21,7 @@ static void *run_member(void *data) {
 }
 
 static void run_threads(void *context, int64_t tasks, lhk_task task, void *task_context) {
-    member members[MOST_WORKERS];
+    member members[MOST_WORKERS] = {0};
     uint32_t workers = (uint32_t)(uintptr_t)context;
     for (uint32_t w = 0; w < workers; w++) {
         members[w] = (member){.worker = w, .workers = workers, .tasks = tasks, .task = task, .context = task_context};

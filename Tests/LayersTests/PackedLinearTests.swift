@@ -120,7 +120,7 @@ private struct Problem: @unchecked Sendable {
                 result.rounding += (isZero ? 0x1p-100 : 0.5001 * Double(scale)) * abs(Double(w))
             }
         }
-        result.sums *= 0x1p-24 * Double(k / 32 + 4)
+        result.sums *= 0x1p-23
         return result
     }
 
@@ -139,7 +139,7 @@ private struct Problem: @unchecked Sendable {
                     column += 1
                 }
             }
-            if i + 1 < m { #expect(y[i * ldy + n..<(i + 1) * ldy].allSatisfy(\.isNaN), "\(context): padding is touched") }
+            if i + 1 < m { #expect(y[i * ldy + n..<(i + 1) * ldy].allSatisfy { $0.isNaN }, "\(context): padding is touched") }
         }
     }
 }
@@ -237,8 +237,11 @@ private struct Problem: @unchecked Sendable {
             var file = 0, packed = 0
             #expect(lhk_layer_row_bytes(type, 16 * 512, &file, nil) == LHK_OK)
             #expect(lhk_packed_bytes(type, 16, 512, &packed, nil) == LHK_OK)
-            #expect(type == 14 ? packed > file : packed == file, "type \(type): \(packed), \(file)")
-            #expect(lhk_packed_bytes(type, 1, 512, &file, nil) == LHK_OK && file == packed)
+            // Scales of the K-quants are whole bytes, codes of Q6_K too.
+            let factor = type == 14 ? 1.31 : type >= 12 ? 1.03 : 1
+            #expect(packed >= file && Double(packed) <= factor * Double(file), "type \(type): \(packed), \(file)")
+            #expect(lhk_packed_bytes(type, 1, 512, &file, nil) == LHK_OK)
+            #expect(file == packed)
         }
         var bytes = 0
         for type: Int32 in [0, 1, 30, 4, 99, -1] { #expect(lhk_packed_bytes(type, 1, 256, &bytes, nil) == LHK_ERROR_UNSUPPORTED) }

@@ -8,11 +8,12 @@ import Testing
 struct QuantStoreTests {
     static let names = ["q8", "q4"]
 
-    /// Half a step of the block: 1/127 of the largest magnitude, or 1/15 of the range; and the rounding of f16.
+    /// Half a step of the block: 1/127 of the largest magnitude, or 1/15 of the range; and the rounding of f16, whose
+    /// smallest step is 2^-24.
     static func allowed(_ name: String, _ block: ArraySlice<Float>) -> Float {
         let largest = block.map(abs).max()!
         let step = name == "q8" ? largest / 127 : (block.max()! - block.min()! + largest * 0x1p-11) / 15
-        return max(step, 0x1p-24) * 0.5 * (1 + 0x1p-9) + (name == "q8" ? 0 : largest * 0x1p-11)
+        return (step + 0x1p-24) * 0.5 * (1 + 0x1p-9) + (name == "q8" ? 0 : largest * 0x1p-11)
     }
 
     @Test(arguments: names, [1, 31, 59, 64, 96, 129]) func errorIsWithinHalfAStep(_ name: String, _ dim: Int) throws {
@@ -25,7 +26,8 @@ struct QuantStoreTests {
             for first in stride(from: 0, to: dim, by: 32) {
                 let range = first..<min(first + 32, dim), bound = Self.allowed(name, row[range])
                 for c in range {
-                    #expect(abs(pair.0[c] - row[c]) <= bound && abs(pair.1[c] - row[c]) <= bound, "\(row[c]) became \(pair)")
+                    let worst = max(abs(pair.0[c] - row[c]), abs(pair.1[c] - row[c]))
+                    #expect(worst <= bound, "\(row[c]) became \(pair.0[c]) and \(pair.1[c])")
                 }
             }
         }
@@ -63,17 +65,21 @@ struct QuantStoreTests {
         try store.append(k: rows, v: rows)
         try clean.append(k: good, v: good)
         let held = try store.read(40), expected = try clean.read(40)
-        #expect(held.v[17][32...].allSatisfy(\.isNaN) && held.k[17][32...].allSatisfy(\.isNaN))
+        #expect((held.v[17][32...] + held.k[17][32...]).allSatisfy { $0.isNaN })
         #expect(held.v[17][..<32] == expected.v[17][..<32])
-        #expect((0..<40).allSatisfy { $0 == 17 || held.v[$0] == expected.v[$0] && held.k[$0] == expected.k[$0] })
+        for i in 0..<40 where i != 17 {
+            #expect(held.v[i] == expected.v[i])
+            #expect(held.k[i] == expected.k[i])
+        }
         let q = normal.row(64), scores = store.scores(q, 40), others = clean.scores(q, 40)
-        #expect((0..<40).allSatisfy { $0 == 17 ? scores[$0].isNaN : scores[$0] == others[$0] })
+        for i in 0..<40 { #expect(i == 17 ? scores[i].isNaN : scores[i] == others[i]) }
         var p = (0..<40).map { _ in Float(normal.uniform()) }
         p[17] = 0
         #expect(store.sum(p) == clean.sum(p))
         p[17] = 0.5
         let sum = store.sum(p)
-        #expect(sum[32...].allSatisfy(\.isNaN) && sum[..<32] == clean.sum(p)[..<32])
+        #expect(sum[32...].allSatisfy { $0.isNaN })
+        #expect(sum[..<32] == clean.sum(p)[..<32])
     }
 
     @Test(arguments: names) func aBadQueryIsNaN(_ name: String) throws {
@@ -84,10 +90,10 @@ struct QuantStoreTests {
         for bad in [Float.nan, .infinity] {
             var q = normal.row(64)
             q[3] = bad
-            #expect(store.scores(q, 40).allSatisfy(\.isNaN))
+            #expect(store.scores(q, 40)[..<40].allSatisfy { $0.isNaN })
             var p = normal.row(40)
             p[3] = bad
-            #expect(store.sum(p).allSatisfy(\.isNaN))
+            #expect(store.sum(p)[..<64].allSatisfy { $0.isNaN })
         }
     }
 
@@ -107,7 +113,7 @@ struct QuantStoreTests {
                 errors[side] += zip(store.scores(q, 512), exact).reduce(0) { $0 + pow(Double($1.0) - $1.1, 2) }
             }
         }
-        #expect(errors[1] < 0.75 * errors[0], "\(errors)")
+        #expect(errors[1] < (name == "q8" ? 0.75 : 0.9) * errors[0], "\(errors)")
         let held = try rotated.read(512).k, bound: Float = name == "q8" ? 0.012 : 0.11
         for (row, got) in zip(rows, held) {
             let size = row.reduce(0) { $0 + $1 * $1 }, off = zip(row, got).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }

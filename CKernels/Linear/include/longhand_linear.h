@@ -25,12 +25,13 @@ LHK_ASSUME_NONNULL_BEGIN
 #define LHK_PACKED_FINE_ROWS 8
 
 /// Bytes of n rows of k weights of GGUF tensor type `type`, packed: 2 Q4_0, 3 Q4_1, 6 Q5_0, 7 Q5_1, 8 Q8_0, 12 Q4_K,
-/// 13 Q5_K, 14 Q6_K. As many as in the file, Q6_K excepted (8.6 instead of 6.6 bits per weight), with n rounded up to 16.
+/// 13 Q5_K, 14 Q6_K. With n rounded up to 16, as many as in the file, except that Q4_K and Q5_K take 0.13 bits per weight
+/// more (scales are whole bytes) and Q6_K 8.6 instead of 6.6 (codes are).
 /// Errors: unsupported (another type); argument (k is not whole blocks); overflow.
 lhk_status lhk_packed_bytes(int32_t type, size_t n, size_t k, size_t *bytes, lhk_error *LHK_NULLABLE error);
 
-/// Packs n rows of k weights of a GGUF tensor on the workers of `host`. `source` needs no alignment, `packed` 64 bytes;
-/// they must not overlap. The same bytes for every ISA and number of workers. Errors: as `lhk_packed_bytes`.
+/// Packs n rows of k weights of a GGUF tensor on the workers of `host`. Neither array needs alignment, though
+/// `packed` reads fastest on 64 bytes; they must not overlap. The same bytes for every ISA and number of workers. Errors: as `lhk_packed_bytes`.
 lhk_status lhk_run_pack(const lhk_host *host, int32_t type, size_t n, size_t k, const void *source, void *packed,
                         lhk_error *LHK_NULLABLE error);
 

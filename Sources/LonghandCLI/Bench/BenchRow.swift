@@ -223,7 +223,6 @@ struct BenchRow {
         Column("pairs_attended") { $0.perCall($0.result.total.stats.pairs_attended) },
         Column("pairs_visible") { $0.perCall($0.result.total.stats.pairs_visible) },
         Column("bytes_per_token", "B/token") { BenchValue($0.bytesPerToken) },
-        Column("huge_pages") { row in row.result.bytes.map { .count(Int($0.huge_pages)) } ?? .missing },
         Column("estimated_time") { row in BenchValue(row.row.estimate.map { $0 / Double(row.row.workers) }) },
         Column("error_occurred") { .count($0.result.failure == nil ? 0 : 1) },
         Column("error_message") { BenchValue($0.remark) },
