@@ -5,16 +5,16 @@
 
 #include "lhk_dense_store.h"
 
-#define DENSE_METHOD(type, dtype_value, class, options, text)                                                                     \
+#define DENSE_METHOD(type, dtype_value, class, options, text)                                                       \
     static const lhk_dtype type##_dtype = dtype_value;                                                              \
     static const lhk_variant type##_variant = {                                                                     \
-        .struct_size = sizeof(lhk_variant), .exactness = class, .isa_required = LHK_ISA_SCALAR,                  \
-        .kv_dtypes = LHK_DTYPE_BIT(dtype_value), .head_dim_min = 1, .head_dim_max = 1024, .head_dim_multiple = 1,    \
-        .id = "longhand." #type ".portable/1", .summary = text,                                                         \
+        .struct_size = sizeof(lhk_variant), .exactness = class, .isa_required = LHK_ISA_SCALAR,                     \
+        .kv_dtypes = LHK_DTYPE_BIT(dtype_value), .head_dim_min = 1, .head_dim_max = 1024, .head_dim_multiple = 1,   \
+        .id = "longhand." #type ".portable/1", .summary = text,                                                     \
         .life = &lhk_dense_life_ops, .ops = &lhk_dense_store_ops, .data = &type##_dtype};                           \
     static const lhk_variant *const type##_variants[] = {&type##_variant};                                          \
-    static const lhk_method type##_method = {.struct_size = sizeof(lhk_method), .variant_count = 1,                  \
-        .role = LHK_ROLE_STORE, .name = #type, .version = "1.0.0", .summary = text, .variants = type##_variants,   \
+    static const lhk_method type##_method = {.struct_size = sizeof(lhk_method), .variant_count = 1,                 \
+        .role = LHK_ROLE_STORE, .name = #type, .version = "1.0.0", .summary = text, .variants = type##_variants,    \
         .reference = options}
 
 DENSE_METHOD(f32, LHK_DTYPE_F32, LHK_EXACT, NULL, "keys and values as 32-bit floats, packed into panels at append");

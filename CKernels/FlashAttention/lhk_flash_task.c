@@ -92,7 +92,8 @@ static bool make_strip(const lhk_flash_tile *tile, const lhk_flash_piece *piece,
     const lhk_flash_scratch *scratch = tile->scratch;
     const lhk_panels *p = &plan->source.panels;
     *strip = (lhk_flash_strip){.rows = rows, .q = (const uint32_t *)scratch->q + first * plan->ldq, .ldq = plan->ldq,
-                               .keys = piece->keys, .key_scales = piece->key_scales, .values = piece->values, .padded_k = p->padded_dim_k,
+                               .keys = piece->keys, .key_scales = piece->key_scales, .values = piece->values,
+                               .padded_k = p->padded_dim_k,
                                .padded_v = p->padded_dim_v, .index = piece->index, .base = piece->base,
                                .scale = call->scale * log2_e, .log_weights = piece->log_weights,
                                .o = scratch->o + first * p->padded_dim_v, .m = scratch->m + first, .l = scratch->l + first};
