@@ -29,10 +29,21 @@ struct MachineRoofs: Encodable {
         guard readGigabytes > 0 else { throw Failure("the speed of reading memory cannot be measured") }
     }
 
-    /// The compute roof that binds `op`: that of the dot product in the attention's variant, else f32.
-    func compute(_ op: Operator, attention: String) -> Compute? {
-        guard op == .attend else { return f32 }
-        if attention.contains(".avx512bf16") || attention.contains(".neon_bf16") { return bf16 }
-        return f32
+    /// The compute roof that binds `op`: that of the dot products in the attention's variant, of bytes for linear layers
+    /// whose activations are rounded to `linearBits` (nil: they are not), else f32.
+    func compute(_ op: Operator, attention: String, linearBits: Int32?) -> Compute? {
+        switch op {
+        case .attend:
+            guard attention.contains(".avx512bf16") || attention.contains(".neon_bf16"), let bf16 else { return f32 }
+            guard attention.contains(".i8."), let int8 else { return bf16 }
+            // Half of the work is scores in bytes, half is values in bf16.
+            return Compute(
+                gigaflops: 2 / (1 / int8.gigaflops + 1 / bf16.gigaflops), instruction: "\(int8.instruction), \(bf16.instruction)")
+        case .qkv, .output, .gateUp, .down, .logits:
+            guard let linearBits, let int8 else { return f32 }
+            guard linearBits > 8 else { return int8 }
+            return Compute(gigaflops: int8.gigaflops / 2, instruction: "2 \(int8.instruction)")  // two bytes per activation
+        default: return f32
+        }
     }
 }

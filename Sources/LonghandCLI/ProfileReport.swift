@@ -30,8 +30,8 @@ struct PhaseProfile: Encodable {
     let operators: [Row]
     let layers: [Layer]
 
-    init(_ profile: Profile, seconds: Double, roofs: MachineRoofs, attention: String) {
-        let meter = Meter(roofs: roofs, attention: attention, seconds: seconds)
+    init(_ profile: Profile, seconds: Double, roofs: MachineRoofs, attention: String, linearBits: Int32?) {
+        let meter = Meter(roofs: roofs, attention: attention, linearBits: linearBits, seconds: seconds)
         self.seconds = seconds
         accounted = seconds > 0 ? Double(profile.nanoseconds) * 1e-9 / seconds : 1
         operators = Operator.allCases.compactMap { meter.row($0, profile.totals($0)) }
@@ -50,6 +50,7 @@ struct PhaseProfile: Encodable {
     private struct Meter {
         let roofs: MachineRoofs
         let attention: String
+        let linearBits: Int32?
         let seconds: Double
 
         func row(_ op: Operator, _ totals: Profile.Totals) -> Row? {
@@ -69,12 +70,12 @@ struct PhaseProfile: Encodable {
         }
 
         private func computing(_ op: Operator, _ totals: Profile.Totals) -> Double {
-            roofs.compute(op, attention: attention).map { totals.work.flops * 1e-9 / $0.gigaflops } ?? 0
+            roofs.compute(op, attention: attention, linearBits: linearBits).map { totals.work.flops * 1e-9 / $0.gigaflops } ?? 0
         }
 
         private func bound(_ op: Operator, _ totals: Profile.Totals) -> String {
             let reading = totals.work.bytes * 1e-9 / roofs.readGigabytes
-            return computing(op, totals) > reading ? roofs.compute(op, attention: attention)!.instruction : "read"
+            return computing(op, totals) > reading ? roofs.compute(op, attention: attention, linearBits: linearBits)!.instruction : "read"
         }
     }
 

@@ -96,11 +96,15 @@ struct RunReport {
 
     private func profile() -> RunProfile? {
         guard let roofs, let prefillProfile, let decodeProfile = session.profile else { return nil }
+        let linear = session.model.linear
         let attention = session.cache.bindings.first { $0.slot == "attention" }?.variant ?? ""
         return RunProfile(
             roofs: roofs,
-            prefill: PhaseProfile(prefillProfile, seconds: prefillSeconds, roofs: roofs, attention: attention),
-            decode: PhaseProfile(decodeProfile, seconds: decodeSeconds, roofs: roofs, attention: attention))
+            prefill: PhaseProfile(
+                prefillProfile, seconds: prefillSeconds, roofs: roofs, attention: attention,
+                linearBits: linear.bits(rows: promptTokens)),
+            decode: PhaseProfile(
+                decodeProfile, seconds: decodeSeconds, roofs: roofs, attention: attention, linearBits: linear.bits(rows: 1)))
     }
 
     /// Where the time went, or nothing for a run that was not profiled.

@@ -15,8 +15,14 @@ public enum LinearPrecision: String, Sendable, CaseIterable {
     /// All weights dequantised to f32 at load, products in f32: slower, and several times the memory.
     case f32
 
-    /// Bits that `rows` rows of activations are rounded to.
-    func bits(rows: Int) -> Int32 { self == .int8 && rows > Int(LHK_PACKED_FEW_ROWS) ? 8 : 15 }
+    /// Bits that `rows` rows of activations are rounded to where weights are quantised; nil: not at all.
+    public func bits(rows: Int) -> Int32? {
+        switch self {
+        case .f32: nil
+        case .int16: 15
+        case .int8: rows > Int(LHK_PACKED_FEW_ROWS) ? 8 : 15
+        }
+    }
 }
 
 /// A weight matrix [outputs][inputs], possibly of several tensors on top of each other.
@@ -46,7 +52,7 @@ struct WeightMatrix {
         case .packed(let parts):
             try parts.withUnsafeBufferPointer { parts in
                 var call = lhk_packed_call(
-                    parts: parts.baseAddress!, part_count: parts.count, m: rows, k: inputs, bits: precision.bits(rows: rows), x: x, ldx: inputs, y: y,
+                    parts: parts.baseAddress!, part_count: parts.count, m: rows, k: inputs, bits: precision.bits(rows: rows) ?? 15, x: x, ldx: inputs, y: y,
                     ldy: outputs)
                 var workspace = workspace
                 try LayerError.check { lhk_run_linear_packed(host.raw, &call, &workspace, $0) }
