@@ -30,7 +30,9 @@ extension CommandLineTests {
                 let seconds = try #require(phase["seconds"] as? Double)
                 let spent = Self.sum(operators, "seconds")
                 #expect(seconds == (run[name] as? [String: Any])?["seconds"] as? Double)
-                #expect(spent >= 0.97 * seconds && spent <= seconds, "\(name): \(spent) of \(seconds) s")
+                // A decoded token takes a few milliseconds, of which the program around the operators takes a part.
+                let around = name == "decode" ? 0.5e-3 * Double((run[name] as? [String: Any])?["tokens"] as? Int ?? 0) : 0
+                #expect(spent >= 0.97 * seconds - around && spent <= seconds, "\(name): \(spent) of \(seconds) s")
                 #expect(abs(spent / seconds - (phase["accounted"] as? Double ?? 0)) < 1e-6)
                 #expect(abs(Self.sum(operators, "share") - spent / seconds) < 1e-6)
 
