@@ -160,7 +160,7 @@ static void take_params(decoded_problem *p, fuzz_input *in, lhk_flash_args *a, b
     if (choice & 64) params.alibi_slopes = take_floats(p, a->q.shape[1], any_bits, false, state);
     if (choice & 128) params.sink_logits = take_floats(p, a->q.shape[1], any_bits, true, state);
     p->spread += params.softcap + 8;
-    if (params.alibi_slopes) p->spread += 8 * (fabs((double)params.offset) + (double)(a->q.shape[0] + a->k.shape[0]));
+    if (params.alibi_slopes) p->spread += 8 * (fabs((double)params.offset) + (double)a->q.shape[0] + (double)a->k.shape[0]);
     a->params = shortened(p, in, &params, sizeof params);
 }
 
@@ -232,6 +232,6 @@ void decode_problem(fuzz_input *in, decoded_problem *p) {
     if (choice & 32) take_params(p, in, &a, any_bits, &state);
     if (choice & 64) a.selection = take_selection(p, in, &a, 0, any_bits, &state);
     p->comparable = p->in_memory && !any_bits;
-    p->work = (double)a.q.shape[0] * (double)a.q.shape[1] * (double)a.k.shape[0] * (double)(a.q.shape[2] + a.v.shape[2]);
+    p->work = (double)a.q.shape[0] * (double)a.q.shape[1] * (double)a.k.shape[0] * ((double)a.q.shape[2] + (double)a.v.shape[2]);
     p->args = shortened(p, in, &a, sizeof a);
 }

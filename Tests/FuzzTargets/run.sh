@@ -88,14 +88,15 @@ link_c() {
 
 build_c() {
     local name
-    compile "$work/c" "${kernels[@]}" && compile "$work/parts" Tests/FuzzTargets/problem.c || return
+    # Sizes near the limits of their types are what problem.c makes: its own sums of them may wrap, the kernels' may not.
+    compile "$work/c" "${kernels[@]}" && c_flags+=(-fwrapv) && compile "$work/parts" Tests/FuzzTargets/problem.c || return
     for name in "${c_targets[@]}"; do link_c "$name" || return; done
     link_c attention-planted -DPLANTED_FAULT
 }
 
 # ---- Swift ----
 
-swift_flags=(-O -wmo -parse-as-library -swift-version 6 -module-cache-path "$work/modules" -I "$work"
+swift_flags=(-O -wmo -parse-as-library -swift-version 6 -package-name longhand -module-cache-path "$work/modules" -I "$work"
     -Xcc -fmodule-map-file="$work/module.modulemap" -Xcc -I"$root/include" -sanitize=address)
 
 # The readers, instrumented for coverage as the targets are: they use these folders of the model runner and no more.
