@@ -227,6 +227,7 @@ void decode_problem(fuzz_input *in, decoded_problem *p) {
     a.lse = take_layout(in, rows, heads, 1, LHK_DTYPE_F32, false);
     a.lse.rank = 2;
     if (hostile) make_hostile(in, &a);
+    if (a.lse.rank == 2) a.lse.shape[2] = a.lse.stride[2] = 1;  // past its rank: memory is laid out as if it were not there
     make_operands(p, &a, any_bits, wants_lse, &state);
     take_sequences(p, in, &a);
     if (choice & 32) take_params(p, in, &a, any_bits, &state);
