@@ -5,13 +5,14 @@
 # kept in .build/fuzz/findings, what was learnt in .build/fuzz/corpus. Exit code 1 when a target failed, 2 when the targets
 # cannot be built here.
 #
-#   Tests/FuzzTargets/run.sh [--seconds N] [--target NAME] [--jobs N]
+#   Tests/FuzzTargets/run.sh [--seconds N] [--target NAME] [--jobs N] [--seed S]
 #   Tests/FuzzTargets/run.sh --target NAME --replay FILE
 set -uo pipefail  # no -e: a failed target is counted, and the rest goes on
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 2
 root=$PWD
 seconds=20 jobs=$(nproc) replay='' wanted=()
+export seed=0  # of libFuzzer; 0: another each time, which its output tells
 c_targets=(attention cache cache-file)
 swift_targets=(gguf vocabulary tokenizer safetensors)
 
@@ -21,16 +22,18 @@ die() {
 }
 
 while (($#)); do
-    [[ $# -ge 2 ]] || die "usage: run.sh [--seconds N] [--target NAME] [--jobs N] [--replay FILE]"
+    [[ $# -ge 2 ]] || die "usage: run.sh [--seconds N] [--target NAME] [--jobs N] [--seed S] [--replay FILE]"
     case $1 in
         --seconds) seconds=$2 ;;
         --target) wanted+=("$2") ;;
         --jobs) jobs=$2 ;;
+        --seed) seed=$2 ;;
         --replay) replay=$(realpath -e "$2" 2>/dev/null) || die "no file $2" ;;
         *) die "unknown option $1" ;;
     esac
     shift 2
 done
+[[ $seed =~ ^[0-9]+$ ]] || die "--seed takes a number (0: another each time), not '$seed'"
 [[ "$seconds $jobs" =~ ^[1-9][0-9]*\ [1-9][0-9]*$ ]] || die "--seconds and --jobs take positive numbers, not '$seconds' and '$jobs'"
 for name in "${wanted[@]}"; do
     [[ " ${c_targets[*]} ${swift_targets[*]} " == *" $name "* ]] || die "no target '$name'; there are ${c_targets[*]} ${swift_targets[*]}"
@@ -140,7 +143,7 @@ fuzz() {
     local name=$1 limit=$2 log=$work/$1.log corpus=$kept/corpus/$1
     mkdir -p "$corpus" "$work/seeds/$name"
     "$work/$name" --seeds "$work/seeds/$name" >"$log" 2>&1 || return
-    "$work/$name" "$corpus" "$work/seeds/$name" -max_total_time="$limit" -timeout=20 -rss_limit_mb=3000 -max_len=16384 \
+    "$work/$name" "$corpus" "$work/seeds/$name" -seed="$seed" -max_total_time="$limit" -timeout=20 -rss_limit_mb=3000 -max_len=16384 \
         -artifact_prefix="$kept/findings/$name-" -print_final_stats=1 >>"$log" 2>&1
 }
 
