@@ -3,6 +3,7 @@
 #include <lhk/support.h>
 
 #include "cache_internal.h"
+#include "parameters.h"
 #include "plugin_check.h"
 
 /// Beyond these no model goes; they keep products of dimensions within 64 bits.
@@ -36,6 +37,9 @@ lhk_problem lhk_cache_problem(const lhk_cache *cache, uint32_t index, int slot) 
         .options = cache->specs[slot].option_count ? cache->specs[slot].options : NULL,
         .params = &layer->shape.params,
         .position = cache->methods[slot_position].method ? &layer->shape.position : NULL,
+        .layer = index,
+        .parameter_count = layer->shape.parameter_count,
+        .parameters = layer->shape.parameters,
     };
 }
 
@@ -140,15 +144,20 @@ static lhk_status copy_layers(lhk_cache *cache, const lhk_cache_config *config, 
         lhk_status status = check_layer(i, from, positions, error);
         if (status) return status;
         lhk_cache_layer *to = &cache->layers[i].shape;
-        *to = *from;
+        memcpy(to, from, lhk_min(stride, sizeof *to));
         to->struct_size = sizeof *to;
+        const lhk_parameter *parameters = to->parameters;
         to->position.factors = to->params.alibi_slopes = to->params.sink_logits = NULL;
+        to->parameters = NULL;
         cache->layer_count = i + 1;
         if (!positions) to->position.factor_count = 0;
         if (!copy_floats(from->params.alibi_slopes, from->query_heads, &to->params.alibi_slopes) ||
             !copy_floats(from->params.sink_logits, from->query_heads, &to->params.sink_logits) ||
             !copy_floats(positions ? from->position.factors : NULL, to->position.factor_count, &to->position.factors))
             return lhk_fail(error, LHK_ERROR_MEMORY, -1, "no memory for the parameters of layer %u", i);
+        lhk_error inner = {.struct_size = sizeof inner};
+        status = lhk_parameters_copy(parameters, to->parameter_count, &to->parameters, &inner);
+        if (status) return lhk_fail(error, status, 0, "layer %u: %s", i, inner.text);
     }
     return LHK_OK;
 }
@@ -252,6 +261,7 @@ void lhk_cache_destroy(lhk_cache *cache) {
         free((void *)layer->shape.params.alibi_slopes);
         free((void *)layer->shape.params.sink_logits);
         free((void *)layer->shape.position.factors);
+        lhk_parameters_free(layer->shape.parameters);
     }
     free(cache->layers);
     lhk_pages_unmap(&cache->selector_workspace);

@@ -9,9 +9,6 @@
 LHK_BEGIN_DECLS
 LHK_ASSUME_NONNULL_BEGIN
 
-/// Bytes of `type` up to and including `member`: the least struct_size of an ABI minor version that ends there.
-#define LHK_SIZE_THROUGH(type, member) (offsetof(type, member) + sizeof(((type *)0)->member))
-
 /// Checks struct sizes, pointers, strings, counts, roles, instruction sets and required functions of `plugin`, and that
 /// its own methods and variant ids differ. LHK_ERROR_ABI names the first fault.
 lhk_status lhk_plugin_check(const lhk_plugin *LHK_NULLABLE plugin, lhk_error *LHK_NULLABLE error);

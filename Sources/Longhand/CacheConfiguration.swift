@@ -57,6 +57,21 @@ public struct PositionParameters: Hashable, Sendable {
     public init() {}
 }
 
+/// A tensor that calibration found for one layer; methods look it up by name.
+public struct CalibratedParameter: Hashable, Sendable {
+    /// Begins with the method's name, such as `sale.tau`; unique within a layer.
+    public var name: String
+    /// One to four dimensions, row-major.
+    public var shape: [Int]
+    public var values: [Float]
+
+    public init(name: String, shape: [Int], values: [Float]) {
+        self.name = name
+        self.shape = shape
+        self.values = values
+    }
+}
+
 /// The attention of one layer.
 public struct CacheLayer: Hashable, Sendable {
     /// A multiple of `kvHeads`.
@@ -68,6 +83,8 @@ public struct CacheLayer: Hashable, Sendable {
     public var headDimV: Int
     public var attention = AttentionParameters()
     public var position = PositionParameters()
+    /// For those of the cache's methods that are calibrated.
+    public var parameters: [CalibratedParameter] = []
 
     public init(queryHeads: Int, kvHeads: Int, headDimK: Int, headDimV: Int) {
         self.queryHeads = queryHeads
@@ -103,6 +120,7 @@ public struct CacheConfiguration: Hashable, Sendable {
 struct Arena: ~Copyable {
     private var floats: [UnsafeMutablePointer<Float>] = []
     private var strings: [UnsafeMutablePointer<CChar>] = []
+    private var parameters: [UnsafeMutablePointer<lhk_parameter>] = []
 
     mutating func lend(_ values: [Float]?, count: Int, _ name: String) throws(LonghandError) -> UnsafePointer<Float>? {
         guard let values else { return nil }
@@ -123,7 +141,25 @@ struct Arena: ~Copyable {
         return UnsafePointer(copy)
     }
 
+    mutating func lend(_ list: [CalibratedParameter]) throws(LonghandError) -> UnsafePointer<lhk_parameter>? {
+        guard !list.isEmpty else { return nil }
+        let copy = UnsafeMutablePointer<lhk_parameter>.allocate(capacity: list.count)
+        parameters.append(copy)
+        for (index, parameter) in list.enumerated() {
+            var count = 1
+            for size in parameter.shape {
+                let (product, overflow) = count.multipliedReportingOverflow(by: max(0, size))
+                count = overflow ? -1 : product
+            }
+            let values = try lend(parameter.values, count: count, "parameter '\(parameter.name)'")
+            let tensor = try Tensor(UnsafeMutableRawPointer(mutating: values), shape: parameter.shape)
+            (copy + index).initialize(to: lhk_parameter(name: lend(parameter.name), tensor: tensor.raw))
+        }
+        return UnsafePointer(copy)
+    }
+
     deinit {
+        for pointer in parameters { pointer.deallocate() }
         for pointer in floats { pointer.deallocate() }
         for pointer in strings { pointer.deallocate() }
     }
@@ -162,6 +198,8 @@ extension CacheLayer {
         let factorCount = position.factors?.count ?? 0
         layer.position.factor_count = try narrow(factorCount, "layer \(index): factors")
         layer.position.factors = try arena.lend(position.factors, count: factorCount, "factors")
+        layer.parameter_count = try narrow(parameters.count, "layer \(index): number of parameters")
+        layer.parameters = try arena.lend(parameters)
         return layer
     }
 }

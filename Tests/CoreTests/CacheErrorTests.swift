@@ -67,6 +67,19 @@ import Testing
         ({ $0.layers[0].attention.sinkTokens = -1 }, "layer 0: a window"),
         ({ $0.layers[0].attention.alibiSlopes = [1] }, "alibiSlopes has 1 elements, not 4"),
         ({ $0.layers[0].position.factors = [1, 2, 3] }, "layer 0: factor_count"),
+        ({ $0.layers[0].parameters = [.init(name: "a", shape: [2, 2], values: [1])] }, "parameter 'a' has 1 elements, not 4"),
+        ({ $0.layers[0].parameters = [.init(name: "", shape: [1], values: [1])] }, "layer 0: parameter 0 has no name"),
+        ({ $0.layers[0].parameters = [.init(name: "a", shape: [1 << 40, 1 << 40], values: [])] }, "not -1"),
+        (
+            { $0.layers[1].parameters = [.init(name: "a", shape: [1], values: [1]), .init(name: "a", shape: [1], values: [1])] },
+            "layer 1: parameter 'a' is given twice"
+        ),
+        (
+            {
+                $0.prefill = "recent"
+                $0.layers[0].parameters = [.init(name: "recent.count", shape: [2, 4], values: .init(repeating: 1, count: 8))]
+            }, "parameter 'recent.count' of layer 0 has another shape"
+        ),
     ]
 
     @Test func configurations() throws {

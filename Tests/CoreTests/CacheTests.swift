@@ -156,6 +156,28 @@ import Testing
         }
     }
 
+    @Test func methodsSeeTheParametersOfTheirLayer() throws {
+        let cache = try makeCache { configuration in
+            configuration.decode = "recent"
+            for (index, layer) in configuration.layers.enumerated() {
+                var values = [Float](repeating: 0, count: 2 * layer.queryHeads)
+                values[values.count - 2] = Float(5 + index)  // and the layer's index on top
+                configuration.layers[index].parameters = [
+                    .init(name: "other", shape: [1], values: [3]),
+                    .init(name: "recent.count", shape: [layer.queryHeads, 2], values: values),
+                ]
+            }
+        }
+        for cache in [cache, try cache.fork()] {
+            let sequences = cache.sequences(seed: 21)
+            try cache.appendAll(sequences, 0..<16)
+            for layer in 0..<2 {
+                let got = try cache.attend(sequences[layer], layer: layer, 15..<16).out
+                #expect(difference(got, sequences[layer].expected(15..<16, recent: 5 + 2 * layer).out) < 1e-5)
+            }
+        }
+    }
+
     @Test func forksAreIndependent() throws {
         let cache = try makeCache { $0.decode = "recent" }
         let sequences = cache.sequences(seed: 11)

@@ -16,6 +16,10 @@ typedef struct lhk_cache_layer {
     uint32_t reserved;
     lhk_attention_params params;   ///< `offset` must not be given: it follows from the sequence. Arrays are copied.
     lhk_position_params position;  ///< for the position method. Arrays are copied.
+    // Since ABI 1.2:
+    uint32_t parameter_count;
+    uint32_t reserved2;
+    const lhk_parameter *LHK_NULLABLE parameters;  ///< calibrated tensors for the methods of this layer. Copied.
 } lhk_cache_layer;
 
 /// What to bind. Method specifications are `name[:key=value[,key=value...]]`.

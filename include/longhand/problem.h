@@ -64,6 +64,10 @@ typedef struct lhk_problem {
     const lhk_option *LHK_NULLABLE options;
     const lhk_attention_params *LHK_NULLABLE params;     ///< null: full attention
     const lhk_position_params *LHK_NULLABLE position;    ///< for position methods
+    // Since ABI 1.2:
+    uint32_t layer;            ///< index of the layer in its model; 0 where there is none
+    uint32_t parameter_count;
+    const lhk_parameter *LHK_NULLABLE parameters;  ///< of this layer, for all methods; they outlive the instance
 } lhk_problem;
 
 /// A run of keys [begin, end).

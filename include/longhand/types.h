@@ -48,6 +48,13 @@ typedef struct lhk_option {
     const char *value;
 } lhk_option;
 
+/// A tensor that calibration found for one layer, such as the thresholds `sale.tau` [query_heads]. Names begin with the
+/// method's. The tensor is F32 and contiguous (row-major).
+typedef struct lhk_parameter {
+    const char *name;
+    lhk_tensor tensor;
+} lhk_parameter;
+
 /// Exact memory needs of an instance. State and workspace are provided by the caller, aligned to `LHK_ALIGNMENT`.
 typedef struct lhk_sizes {
     uint32_t struct_size;

@@ -67,7 +67,12 @@ static lhk_status recent_create(const lhk_variant *self, const lhk_problem *prob
     index->count = 4;
     index->fail_at = INT64_MAX;
     index->heads = problem->query_heads;
-    lhk_status status = lhk_option_int(problem, "recent", "count", 1, INT32_MAX, &index->count, error);
+    const int64_t shape[] = {problem->query_heads, 2};
+    const float *calibrated;
+    lhk_status status = lhk_problem_parameter(problem, "recent.count", 2, shape, &calibrated, error);
+    if (status) return status;
+    if (calibrated) index->count = (int64_t)calibrated[2 * (problem->query_heads - 1)] + lhk_problem_layer(problem);
+    status = lhk_option_int(problem, "recent", "count", 1, INT32_MAX, &index->count, error);
     return status ? status : lhk_option_int(problem, "recent", "fail_at", 0, INT64_MAX, &index->fail_at, error);
 }
 

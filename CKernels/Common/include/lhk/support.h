@@ -48,6 +48,9 @@ __attribute__((format(printf, 4, 5))) static inline lhk_status lhk_fail(lhk_erro
     return status;
 }
 
+/// Size of a struct up to and including `member`: what `struct_size` must reach for the member to be there.
+#define LHK_SIZE_THROUGH(type, member) (offsetof(type, member) + sizeof(((type *)0)->member))
+
 static inline int64_t lhk_round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 static inline int64_t lhk_min(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t lhk_max(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -247,6 +250,30 @@ static inline const char *lhk_option_value(const lhk_problem *problem, const cha
     for (uint32_t i = 0; i < problem->option_count; i++)
         if (!strcmp(problem->options[i].key, key)) return problem->options[i].value;
     return NULL;
+}
+
+/// Index of the layer in its model.
+static inline uint32_t lhk_problem_layer(const lhk_problem *problem) {
+    return problem->struct_size >= LHK_SIZE_THROUGH(lhk_problem, layer) ? problem->layer : 0;
+}
+
+/// Finds the calibrated parameter `name`, contiguous F32 of the given shape; null with LHK_OK when there is none.
+static inline lhk_status lhk_problem_parameter(const lhk_problem *problem, const char *name, uint32_t rank,
+                                               const int64_t *shape, const float **out, lhk_error *error) {
+    *out = NULL;
+    if (problem->struct_size < LHK_SIZE_THROUGH(lhk_problem, parameters)) return LHK_OK;
+    for (uint32_t i = 0; i < problem->parameter_count; i++) {
+        const lhk_tensor *tensor = &problem->parameters[i].tensor;
+        if (strcmp(problem->parameters[i].name, name)) continue;
+        bool fits = tensor->dtype == LHK_DTYPE_F32 && tensor->rank == rank;
+        for (uint32_t axis = 0; fits && axis < rank; axis++) fits = tensor->shape[axis] == shape[axis];
+        if (!fits)
+            return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "parameter '%s' of layer %u has another shape than the layer asks for",
+                            name, problem->layer);
+        *out = tensor->data;
+        return LHK_OK;
+    }
+    return LHK_OK;
 }
 
 /// Reads an integer option within [low, high]; leaves `out` alone when it is not given.
