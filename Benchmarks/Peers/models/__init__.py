@@ -11,7 +11,7 @@ from worker import PeerError, Worker
 MODELS = {"SmolLM2-135M-Instruct Q4_1": "SmolLM2-135M-Instruct.Q4_1.gguf", "Gemma-3-270m Q4_K_M": "gemma-3-270m-q4_k_m.gguf"}
 TOKENS = {"SmolLM2-135M-Instruct Q4_1": (16, 512, 2048, 8000), "Gemma-3-270m Q4_K_M": (16, 512, 8000, 32000)}
 SHORT = 16  # so few tokens say nothing about prefill; decode starts at depth ~0
-LONG = 8000  # from here on a run needs no other one to warm up, and few are enough
+LONG = 8000  # from here on a run needs no other one to warm up, and one of the three that shorter ones get is enough
 STEPS = 16  # tokens generated after the prompt
 
 ENGINES = {
@@ -90,7 +90,7 @@ class Runs:
             self.log(f"{model}, {tokens} tokens")
             part = [ModelRow(model, name, method, tokens, self.threads, note=reason or "") for name, method, reason in methods]
             warm = tokens >= LONG
-            for round in range(min(self.rounds, 2) if warm else self.rounds + 1):
+            for round in range(-(-self.rounds // 3) if warm else self.rounds + 1):
                 for row in part:
                     if not row.note:
                         self._measure(row, warm or round > 0)
