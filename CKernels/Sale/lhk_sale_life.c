@@ -38,10 +38,12 @@ lhk_status lhk_sale_read_options(const lhk_problem *problem, lhk_sale_options *o
     const int64_t heads = problem->query_heads;
     status = lhk_problem_parameter(problem, "sale.tau", 1, &heads, &out->calibrated, error);
     if (status) return status;
-    if (!out->calibrated)
+    // A layer with a window is dense whatever its thresholds, so it need not have any.
+    const bool windowed = problem->params && problem->params->window_left >= 0;
+    if (!out->calibrated && !windowed)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "sale: option calibration is given, but layer %u has no parameter 'sale.tau'",
                         lhk_problem_layer(problem));
-    for (int64_t h = 0; h < heads; h++)
+    for (int64_t h = 0; out->calibrated && h < heads; h++)
         if (!(out->calibrated[h] >= 0) || isinf(out->calibrated[h]))
             return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "sale: 'sale.tau' of layer %u head %lld is negative or not finite",
                             lhk_problem_layer(problem), (long long)h);
