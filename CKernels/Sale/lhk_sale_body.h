@@ -6,11 +6,37 @@
 /// vector of 16 floats per row; and
 ///   LHK_SALE_FMA(a, b, c)      a * b + c, fused or not
 ///   LHK_NAME(halves)(from)      16 half-precision numbers
-///   LHK_NAME(dot)(keys, tile_bytes, codes, steps, acc)   acc[r][u][x] += sum over steps s and i < 4 of byte i of key word
-///       [u][s][x] (unsigned, at most 127) times byte i of code word [s][r] (signed)
+///   LHK_NAME(dot)(keys, tile_bytes, order, codes, steps, acc)   acc[r][u][x] += sum over steps s and i < 4 of byte i of
+///       key word [u][order[s] / 64][x] (unsigned, at most 127) times byte i of code word [s][r] (signed)
 ///   LHK_NAME(some_clear)(x)     whether some lane has its sign bit clear
 
 // ---- queries ----
+
+/// The order in which groups of channels are met: without screening as they come.
+static void LHK_NAME(find_order)(lhk_sale_tile *t) {
+    const int64_t dim = t->layout->head_dim, groups = t->layout->padded_dim / 4;
+    for (int64_t g = 0; g < groups; g++) t->order[g] = (int32_t)(64 * g);
+    if (t->screen == 0) return;
+    for (int64_t g = 0; g < groups; g++) {
+        float total = 0;
+        for (int r = 0; r < LHK_SALE_TILE_ROWS; r += 16) {
+            lhk_sale_floats sum = {0};
+            for (int64_t c = 4 * g; c < 4 * g + 4 && c < dim; c++) {
+                lhk_sale_floats x = LHK_SALE_LOAD(t->channels + c * LHK_SALE_TILE_ROWS + r);
+                sum += x * x;
+            }
+            LHK_SALE_STORE(t->energy + g * LHK_SALE_TILE_ROWS + r, sum);
+        }
+        for (int r = 0; r < LHK_SALE_TILE_ROWS; r++) total += t->energy[g * LHK_SALE_TILE_ROWS + r];
+        t->weight[g] *= total;
+    }
+    for (int64_t g = 1; g < groups; g++) {  // few, and often in order already
+        int32_t moved = t->order[g];
+        int64_t at = g;
+        for (; at > 0 && t->weight[t->order[at - 1] / 64] < t->weight[moved / 64]; at--) t->order[at] = t->order[at - 1];
+        t->order[at] = moved;
+    }
+}
 
 void LHK_NAME(encode)(lhk_sale_tile *t) {
     const lhk_sale_layout *l = t->layout;
@@ -19,6 +45,7 @@ void LHK_NAME(encode)(lhk_sale_tile *t) {
     uint32_t words[LHK_SALE_PADDED_ROWS] = {0};
     float inverse[LHK_SALE_TILE_ROWS];
     memset(t->sum, 0, sizeof t->sum);
+    memset(t->late, 0, sizeof t->late);
     for (int r = 0; r < LHK_SALE_TILE_ROWS; r += 16) {
         lhk_sale_ints largest = {0};
         for (int64_t c = 0; c < dim; c++) {
@@ -36,13 +63,15 @@ void LHK_NAME(encode)(lhk_sale_tile *t) {
             inverse[r + i] = usable ? levels / top : 0;
         }
     }
+    LHK_NAME(find_order)(t);
     for (int64_t step = 0; step < steps; step++) {
+        const int64_t first = t->order[step] / 16;
         for (int r = 0; r < LHK_SALE_TILE_ROWS; r += 16) {
             lhk_sale_ints word = {0}, sum;
             lhk_sale_floats factor = LHK_SALE_LOAD(inverse + r);
             memcpy(&sum, t->sum + r, sizeof sum);
-            for (int i = 0; i < 4 && 4 * step + i < dim; i++) {
-                int64_t c = 4 * step + i;
+            for (int i = 0; i < 4 && first + i < dim; i++) {
+                int64_t c = first + i;
                 lhk_sale_floats x = LHK_SALE_LOAD(t->channels + c * LHK_SALE_TILE_ROWS + r);
                 if (l->bits == 4) x -= t->mean[c];
                 // The integer, to nearest even, in the low bits; 0 in rows that are zero or not finite.
@@ -56,7 +85,11 @@ void LHK_NAME(encode)(lhk_sale_tile *t) {
         }
         for (int r = 0, strip = 0; r < LHK_SALE_TILE_ROWS; r += LHK_SALE_STRIP, strip++)
             memcpy(t->codes + (strip * steps + step) * LHK_SALE_STRIP, words + r, LHK_SALE_STRIP * sizeof *words);
+        for (int stage = 0; stage < 3; stage++)
+            if (step < lhk_sale_stage(steps, stage)) memcpy(t->late[stage], t->sum, sizeof t->late[stage]);
     }
+    for (int stage = 0; stage < 3; stage++)
+        for (int r = 0; r < LHK_SALE_TILE_ROWS; r++) t->late[stage][r] = t->sum[r] - t->late[stage][r];
 }
 
 // ---- thresholds ----
@@ -167,6 +200,42 @@ LHK_ALWAYS_INLINE void LHK_NAME(meet_mean)(const lhk_sale_tile *t, const float *
     for (int i = 0; i < LHK_SALE_TILE_ROWS / 16; i++) LHK_SALE_STORE(out + 16 * i, sum[i]);
 }
 
+/// C standard deviations, per row, of what the steps after each stage add to products with keys of the segment.
+LHK_ALWAYS_INLINE void LHK_NAME(deviations)(const lhk_sale_tile *t, const float *energy, float (*out)[LHK_SALE_TILE_ROWS]) {
+    const int64_t steps = t->layout->padded_dim / 4;
+    lhk_sale_floats sum[LHK_SALE_TILE_ROWS / 16] = {0};
+    for (int64_t s = steps, stage = 2; stage >= 0; stage--) {
+        for (int64_t end = lhk_sale_stage(steps, stage); s > end; s--) {
+            int64_t g = t->order[s - 1] / 64;
+            LHK_UNROLL
+            for (int i = 0; i < LHK_SALE_TILE_ROWS / 16; i++)
+                sum[i] += LHK_SALE_LOAD(t->energy + g * LHK_SALE_TILE_ROWS + 16 * i) * energy[g];
+        }
+        for (int i = 0; i < LHK_SALE_TILE_ROWS / 16; i++)
+            for (int x = 0; x < 16; x++) out[stage][16 * i + x] = t->screen * sqrtf(sum[i][x]);
+    }
+}
+
+/// The same in units of the sums of a block, and the offset of the keys' codes for the steps after the stage, which sums begin
+/// without.
+LHK_ALWAYS_INLINE void LHK_NAME(slacks)(const lhk_sale_tile *t, const float (*deviations)[LHK_SALE_TILE_ROWS], float key_scale,
+                                        int32_t (*out)[LHK_SALE_PADDED_ROWS]) {
+    const lhk_sale_floats far = LHK_SALE_SPLAT(0x1p25f);
+    for (int r = 0; r < LHK_SALE_TILE_ROWS; r += 16) {
+        lhk_sale_floats unit = 1 / (LHK_SALE_LOAD(t->scale + r) * key_scale);
+        for (int stage = 0; stage < 3; stage++) {
+            lhk_sale_floats x = LHK_SALE_LOAD(deviations[stage] + r) * unit;
+            x = LHK_SALE_PICK(x < far, x, far);  // also where x is NaN
+            lhk_sale_ints whole = __builtin_convertvector(x, lhk_sale_ints) + 1, late;
+            memcpy(&late, t->late[stage] + r, sizeof late);
+            whole += late * LHK_SALE_KEY_OFFSET(8);
+            memcpy(out[stage] + r, &whole, sizeof whole);
+        }
+    }
+    for (int stage = 0; stage < 3; stage++)
+        for (int r = LHK_SALE_TILE_ROWS; r < LHK_SALE_PADDED_ROWS; r++) out[stage][r] = 0;
+}
+
 /// Where the sums of a block begin, so that they come out at 0 or above for estimates above the threshold:
 /// scale_q scale_k dot > rest  <=>  dot - floor(rest / (scale_q scale_k)) - 1 >= 0. What is NaN is kept.
 LHK_ALWAYS_INLINE void LHK_NAME(starts)(const lhk_sale_tile *t, const float *rest, float key_scale, int32_t *out) {
@@ -184,27 +253,55 @@ LHK_ALWAYS_INLINE void LHK_NAME(starts)(const lhk_sale_tile *t, const float *res
     for (int r = t->rows; r < LHK_SALE_PADDED_ROWS; r++) out[r] = LHK_SALE_NEVER;
 }
 
-static bool LHK_NAME(block8)(const uint8_t *keys, int64_t tile_bytes, const uint32_t *codes, int64_t steps,
-                             const int32_t *starts) {
-    lhk_sale_ints acc[LHK_SALE_STRIP][2];
-    LHK_UNROLL
-    for (int r = 0; r < LHK_SALE_STRIP; r++) acc[r][0] = acc[r][1] = (lhk_sale_ints){0} + starts[r];
-    LHK_NAME(dot)(keys, tile_bytes, codes, steps, acc);
+/// Whether some sum is 0 or above.
+LHK_ALWAYS_INLINE bool LHK_NAME(some_over)(lhk_sale_ints (*acc)[2]) {
     lhk_sale_ints all = acc[0][0] & acc[0][1];
     LHK_UNROLL
     for (int r = 1; r < LHK_SALE_STRIP; r++) all &= acc[r][0] & acc[r][1];
     return LHK_NAME(some_clear)(&all);
 }
 
+static bool LHK_NAME(block8)(const uint8_t *keys, int64_t tile_bytes, const int32_t *order, const uint32_t *codes,
+                             int64_t steps, const int32_t *starts) {
+    lhk_sale_ints acc[LHK_SALE_STRIP][2];
+    LHK_UNROLL
+    for (int r = 0; r < LHK_SALE_STRIP; r++) acc[r][0] = acc[r][1] = (lhk_sale_ints){0} + starts[r];
+    LHK_NAME(dot)(keys, tile_bytes, order, codes, steps, acc);
+    return LHK_NAME(some_over)(acc);
+}
+
+/// The same with screening: sums begin with the first stage's slack, and change to the next one's at its end.
+static bool LHK_NAME(screened8)(const uint8_t *keys, int64_t tile_bytes, const int32_t *order, const uint32_t *codes,
+                                int64_t steps, const int32_t *starts, const int32_t *slacks) {
+    lhk_sale_ints acc[LHK_SALE_STRIP][2];
+    LHK_UNROLL
+    for (int r = 0; r < LHK_SALE_STRIP; r++) acc[r][0] = acc[r][1] = (lhk_sale_ints){0} + (starts[r] + slacks[r]);
+    int64_t done = 0;
+    for (int stage = 0; stage < 3; stage++, slacks += LHK_SALE_PADDED_ROWS) {
+        const int64_t end = lhk_sale_stage(steps, stage);
+        LHK_NAME(dot)(keys, tile_bytes, order + done, codes + done * LHK_SALE_STRIP, end - done, acc);
+        if (!LHK_NAME(some_over)(acc)) return false;
+        done = end;
+        LHK_UNROLL
+        for (int r = 0; r < LHK_SALE_STRIP; r++) {
+            int32_t change = (stage < 2 ? slacks[LHK_SALE_PADDED_ROWS + r] : 0) - slacks[r];
+            acc[r][0] += change;
+            acc[r][1] += change;
+        }
+    }
+    LHK_NAME(dot)(keys, tile_bytes, order + done, codes + done * LHK_SALE_STRIP, steps - done, acc);
+    return LHK_NAME(some_over)(acc);
+}
+
 /// `scales` and `extra` of the 32 keys, `limit` per row: kept unless all of dot * scales * scale_q + extra <= limit.
-static bool LHK_NAME(block4)(const uint8_t *keys, int64_t tile_bytes, const uint32_t *codes, int64_t steps,
-                             const int32_t *sums, const float *row_scales, const float *limits, const float *scales,
+static bool LHK_NAME(block4)(const uint8_t *keys, int64_t tile_bytes, const int32_t *order, const uint32_t *codes,
+                             int64_t steps, const int32_t *sums, const float *row_scales, const float *limits, const float *scales,
                              const float *extra) {
     lhk_sale_ints acc[LHK_SALE_STRIP][2], below = (lhk_sale_ints){0} - 1;
     LHK_UNROLL
     for (int r = 0; r < LHK_SALE_STRIP; r++)
         acc[r][0] = acc[r][1] = (lhk_sale_ints){0} - LHK_SALE_KEY_OFFSET(4) * sums[r];
-    LHK_NAME(dot)(keys, tile_bytes, codes, steps, acc);
+    LHK_NAME(dot)(keys, tile_bytes, order, codes, steps, acc);
     LHK_UNROLL
     for (int u = 0; u < 2; u++) {
         lhk_sale_floats scale = LHK_SALE_LOAD(scales + 16 * u), add = LHK_SALE_LOAD(extra + 16 * u);
@@ -240,8 +337,11 @@ uint32_t LHK_NAME(test)(const lhk_sale_tile *t, const uint8_t *segment, const ui
     const float *scales = (const float *)(segment + l->scale_offset), *mean = (const float *)(segment + l->mean_offset);
     const int64_t steps = l->padded_dim / 4, tile_bytes = l->padded_dim * INT64_C(16);
     float rest[LHK_SALE_PADDED_ROWS], row_scales[LHK_SALE_PADDED_ROWS], extra[LHK_SALE_SEGMENT];
-    int32_t starts[LHK_SALE_PADDED_ROWS];
+    float deviations[3][LHK_SALE_TILE_ROWS];
+    int32_t starts[LHK_SALE_PADDED_ROWS], slacks[3][LHK_SALE_PADDED_ROWS];
+    const int strips = (t->rows + LHK_SALE_STRIP - 1) / LHK_SALE_STRIP;
     uint32_t kept = 0;
+    int strip = 0;
     LHK_NAME(meet_mean)(t, mean, rest);
     for (int r = 0; r < LHK_SALE_TILE_ROWS; r++) rest[r] = t->threshold[r] - rest[r];
     if (l->bits == 4) {
@@ -251,15 +351,24 @@ uint32_t LHK_NAME(test)(const lhk_sale_tile *t, const uint8_t *segment, const ui
         }
         LHK_NAME(meet_keys)(t, mean, keys, dtype, extra);
     }
+    if (t->screen > 0) LHK_NAME(deviations)(t, (const float *)(segment + l->energy_offset), deviations);
     for (int b = 0; b < 4; b++) {
         const uint8_t *block = segment + 2 * b * tile_bytes;
         bool found = false;
         if (l->bits == 8) LHK_NAME(starts)(t, rest, scales[32 * b], starts);
-        for (int r = 0, strip = 0; r < t->rows && !found; r += LHK_SALE_STRIP, strip++) {
+        if (t->screen > 0) LHK_NAME(slacks)(t, (const float (*)[LHK_SALE_TILE_ROWS])deviations, scales[32 * b], slacks);
+        // One strip is enough to keep a block, and the one that kept the last block is a good guess to begin with.
+        for (int i = 0; i < strips; i++, strip = strip + 1 < strips ? strip + 1 : 0) {
+            const int r = strip * LHK_SALE_STRIP;
             const uint32_t *codes = t->codes + strip * steps * LHK_SALE_STRIP;
-            found = l->bits == 8 ? LHK_NAME(block8)(block, tile_bytes, codes, steps, starts + r)
-                                 : LHK_NAME(block4)(block, tile_bytes, codes, steps, t->sum + r, row_scales + r, rest + r,
-                                                    scales + 32 * b, extra + 32 * b);
+            if (l->bits == 4)
+                found = LHK_NAME(block4)(block, tile_bytes, t->order, codes, steps, t->sum + r, row_scales + r, rest + r,
+                                         scales + 32 * b, extra + 32 * b);
+            else if (t->screen > 0)
+                found = LHK_NAME(screened8)(block, tile_bytes, t->order, codes, steps, starts + r, slacks[0] + r);
+            else
+                found = LHK_NAME(block8)(block, tile_bytes, t->order, codes, steps, starts + r);
+            if (found) break;
         }
         kept |= (uint32_t)found << b;
     }

@@ -6,7 +6,8 @@
 
 /// Scratch of one worker.
 typedef struct scratch {
-    float *channels, *mean, *scores;
+    float *channels, *mean, *scores, *energy, *weight;
+    int32_t *order;
     uint32_t *codes;
     float *rows;   ///< [LHK_SALE_COLUMNS][head_dim]: keys read row by row ...
     float *panel;  ///< ... and as tiles [16 keys] of f32
@@ -29,6 +30,9 @@ static void carve_scratch(const lhk_sale_call *call, lhk_carver *carver, scratch
     s->channels = lhk_carve(carver, dim * LHK_SALE_TILE_ROWS, sizeof(float));
     s->mean = lhk_carve(carver, dim, sizeof(float));
     s->scores = lhk_carve(carver, 16 * LHK_SALE_COLUMNS, sizeof(float));
+    s->energy = lhk_carve(carver, padded / 4 * LHK_SALE_TILE_ROWS, sizeof(float));
+    s->weight = lhk_carve(carver, padded / 4, sizeof(float));
+    s->order = lhk_carve(carver, padded / 4, sizeof(int32_t));
     s->codes = lhk_carve(carver, LHK_SALE_PADDED_ROWS * padded / 4, sizeof(uint32_t));
     s->rows = lhk_carve(carver, LHK_SALE_COLUMNS * dim, sizeof(float));
     s->panel = lhk_carve(carver, LHK_SALE_COLUMNS * dim, sizeof(float));
@@ -138,6 +142,16 @@ static void take_queries(const lhk_sale_call *call, int64_t head, int64_t first,
     for (int64_t c = 0; c < dim; c++) t->mean[c] /= (float)t->rows;
 }
 
+/// Energies of the groups of channels, summed over the segments.
+static void sum_energies(const lhk_sale_call *call, int64_t kv_head, int64_t segments, float *out) {
+    const int64_t groups = call->layout.padded_dim / 4;
+    for (int64_t g = 0; g < groups; g++) out[g] = 0;
+    for (int64_t s = 0; s < segments; s++) {
+        const float *energy = (const float *)(segment_of(call, s, kv_head) + call->layout.energy_offset);
+        for (int64_t g = 0; g < groups; g++) out[g] += energy[g];
+    }
+}
+
 static void find_thresholds(const lhk_sale_call *call, const scratch *s, int64_t head, int64_t first, lhk_sale_reach reach,
                             lhk_sale_tile *t) {
     const int64_t kv_head = head / (call->query_heads / call->kv_heads), local = (1 + reach.middle) * LHK_SALE_BLOCK;
@@ -189,8 +203,10 @@ static void select_task(void *context, int64_t number, uint32_t worker) {
         const int64_t kv_head = head / (call->query_heads / call->kv_heads);
         scratch s = scratch_of(p, worker);
         lhk_sale_tile t = {.layout = &call->layout, .rows = (int32_t)lhk_min(LHK_SALE_TILE_ROWS, call->rows - first),
-                           .channels = s.channels, .mean = s.mean, .codes = s.codes, .scores = s.scores};
+                           .screen = call->screen, .channels = s.channels, .mean = s.mean, .energy = s.energy,
+                           .weight = s.weight, .order = s.order, .codes = s.codes, .scores = s.scores};
         take_queries(call, head, first, &t);
+        if (call->screen > 0) sum_energies(call, kv_head, reach.middle / 4, s.weight);
         call->kernel->encode(&t);
         find_thresholds(call, &s, head, first, reach, &t);
         const uint8_t *keys[LHK_SALE_SEGMENT_TILES];
