@@ -332,7 +332,8 @@ static void LHK_NAME(meet_keys)(const lhk_sale_tile *t, const float *key_mean, c
     }
 }
 
-uint32_t LHK_NAME(test)(const lhk_sale_tile *t, const uint8_t *segment, const uint8_t *const *keys, lhk_dtype dtype) {
+uint32_t LHK_NAME(test)(const lhk_sale_tile *t, const uint8_t *segment, const uint8_t *next, const uint8_t *const *keys,
+                        lhk_dtype dtype) {
     const lhk_sale_layout *l = t->layout;
     const float *scales = (const float *)(segment + l->scale_offset), *mean = (const float *)(segment + l->mean_offset);
     const int64_t steps = l->padded_dim / 4, tile_bytes = l->padded_dim * INT64_C(16);
@@ -355,6 +356,12 @@ uint32_t LHK_NAME(test)(const lhk_sale_tile *t, const uint8_t *segment, const ui
     for (int b = 0; b < 4; b++) {
         const uint8_t *block = segment + 2 * b * tile_bytes;
         bool found = false;
+        // Codes come from beyond the second level, and with screening not in order of address.
+        const uint8_t *ahead = b < 3 ? block + 2 * tile_bytes : next;
+        for (int64_t s = 0; s < (t->screen > 0 ? lhk_sale_stage(steps, 1) : steps); s++) {
+            __builtin_prefetch(ahead + t->order[s]);
+            __builtin_prefetch(ahead + t->order[s] + tile_bytes);
+        }
         if (l->bits == 8) LHK_NAME(starts)(t, rest, scales[32 * b], starts);
         if (t->screen > 0) LHK_NAME(slacks)(t, (const float (*)[LHK_SALE_TILE_ROWS])deviations, scales[32 * b], slacks);
         // One strip is enough to keep a block, and the one that kept the last block is a good guess to begin with.

@@ -55,9 +55,10 @@ typedef struct lhk_sale_kernel {
     void (*encode)(lhk_sale_tile *tile);
     /// Thresholds, from exact scores of what is always kept.
     void (*thresholds)(lhk_sale_tile *tile, const lhk_sale_kept *kept);
-    /// Which of the four blocks of a segment are kept, a bit each. `keys` are the segment's exact keys as panels of
-    /// `dtype` (bits 4 only).
-    uint32_t (*test)(const lhk_sale_tile *tile, const uint8_t *segment, const uint8_t *const *keys, lhk_dtype dtype);
+    /// Which of the four blocks of a segment are kept, a bit each. `next` is the segment that will be asked for next, or the
+    /// same. `keys` are the segment's exact keys as panels of `dtype` (bits 4 only).
+    uint32_t (*test)(const lhk_sale_tile *tile, const uint8_t *segment, const uint8_t *next, const uint8_t *const *keys,
+                     lhk_dtype dtype);
 } lhk_sale_kernel;
 
 #endif

@@ -4,11 +4,17 @@
 
 #include "lhk_sale_call.h"
 
-/// Scratch of one worker.
+/// Query heads of one KV head that a task takes together, at most: a segment of codes then comes from memory once for all.
+#define TOGETHER 4
+
+/// Scratch of one worker: that of the heads, and
 typedef struct scratch {
-    float *channels, *mean, *scores, *energy, *weight;
-    int32_t *order;
-    uint32_t *codes;
+    struct head_scratch {
+        float *channels, *mean, *energy, *weight;
+        int32_t *order;
+        uint32_t *codes;
+    } heads[TOGETHER];
+    float *scores;
     float *rows;   ///< [LHK_SALE_COLUMNS][head_dim]: keys read row by row ...
     float *panel;  ///< ... and as tiles [16 keys] of f32
 } scratch;
@@ -25,15 +31,21 @@ typedef struct plan {
     uint64_t worker_bytes, bytes;
 } plan;
 
+static int64_t group_of(const lhk_sale_call *call) { return call->query_heads / call->kv_heads; }
+static int64_t heads_together(const lhk_sale_call *call) { return lhk_min(group_of(call), TOGETHER); }
+
 static void carve_scratch(const lhk_sale_call *call, lhk_carver *carver, scratch *s) {
     const uint64_t dim = call->layout.head_dim, padded = call->layout.padded_dim;
-    s->channels = lhk_carve(carver, dim * LHK_SALE_TILE_ROWS, sizeof(float));
-    s->mean = lhk_carve(carver, dim, sizeof(float));
+    for (int64_t h = 0; h < heads_together(call); h++) {
+        struct head_scratch *head = &s->heads[h];
+        head->channels = lhk_carve(carver, dim * LHK_SALE_TILE_ROWS, sizeof(float));
+        head->mean = lhk_carve(carver, dim, sizeof(float));
+        head->energy = lhk_carve(carver, padded / 4 * LHK_SALE_TILE_ROWS, sizeof(float));
+        head->weight = lhk_carve(carver, padded / 4, sizeof(float));
+        head->order = lhk_carve(carver, padded / 4, sizeof(int32_t));
+        head->codes = lhk_carve(carver, LHK_SALE_PADDED_ROWS * padded / 4, sizeof(uint32_t));
+    }
     s->scores = lhk_carve(carver, 16 * LHK_SALE_COLUMNS, sizeof(float));
-    s->energy = lhk_carve(carver, padded / 4 * LHK_SALE_TILE_ROWS, sizeof(float));
-    s->weight = lhk_carve(carver, padded / 4, sizeof(float));
-    s->order = lhk_carve(carver, padded / 4, sizeof(int32_t));
-    s->codes = lhk_carve(carver, LHK_SALE_PADDED_ROWS * padded / 4, sizeof(uint32_t));
     s->rows = lhk_carve(carver, LHK_SALE_COLUMNS * dim, sizeof(float));
     s->panel = lhk_carve(carver, LHK_SALE_COLUMNS * dim, sizeof(float));
 }
@@ -154,7 +166,7 @@ static void sum_energies(const lhk_sale_call *call, int64_t kv_head, int64_t seg
 
 static void find_thresholds(const lhk_sale_call *call, const scratch *s, int64_t head, int64_t first, lhk_sale_reach reach,
                             lhk_sale_tile *t) {
-    const int64_t kv_head = head / (call->query_heads / call->kv_heads), local = (1 + reach.middle) * LHK_SALE_BLOCK;
+    const int64_t kv_head = head / group_of(call), local = (1 + reach.middle) * LHK_SALE_BLOCK;
     lhk_sale_kept kept = {.scale = call->scale, .softcap = call->softcap, .log_tau = logf(call->tau[head]),
                           .sink = call->sink_logits ? call->sink_logits[head] : -INFINITY};
     show_keys(call, s, kv_head, 0, LHK_SALE_BLOCK, 0, kept.tile);
@@ -190,34 +202,62 @@ static lhk_sale_reach reach_of_tile(const lhk_sale_call *call, int64_t tile) {
     return lhk_sale_reach_of(last + call->offset, call->keys);
 }
 
+/// Codes and thresholds of one head's tile; false: the head keeps everything.
+static bool prepare(const plan *p, const scratch *s, const struct head_scratch *own, int64_t head, int64_t tile, lhk_sale_tile *t) {
+    const lhk_sale_call *call = p->call;
+    const int64_t first = tile * LHK_SALE_TILE_ROWS, list = head * p->tiles + tile;
+    const lhk_sale_reach reach = reach_of_tile(call, tile);
+    const bool dense = call->tau[head] < LHK_SALE_TAU_DENSE || reach.middle == 0;
+    memset(p->bits + list * p->words, dense ? 0xff : 0, (size_t)p->words * sizeof *p->bits);
+    if (dense) return false;
+    t->layout = &call->layout;
+    t->rows = (int32_t)lhk_min(LHK_SALE_TILE_ROWS, call->rows - first);
+    t->screen = call->screen;
+    t->channels = own->channels;
+    t->mean = own->mean;
+    t->energy = own->energy;
+    t->weight = own->weight;
+    t->order = own->order;
+    t->codes = own->codes;
+    t->scores = s->scores;
+    take_queries(call, head, first, t);
+    if (call->screen > 0) sum_energies(call, head / group_of(call), reach.middle / 4, own->weight);
+    call->kernel->encode(t);
+    find_thresholds(call, s, head, first, reach, t);
+    return true;
+}
+
+/// The tasks of a tile: for each KV head, its query heads, TOGETHER at a time.
+static int64_t tasks_per_tile(const lhk_sale_call *call) {
+    return (group_of(call) + TOGETHER - 1) / TOGETHER * call->kv_heads;
+}
+
 static void select_task(void *context, int64_t number, uint32_t worker) {
     const plan *p = context;
     const lhk_sale_call *call = p->call;
-    const int64_t head = number % call->query_heads, tile = p->tiles - 1 - number / call->query_heads;  // longest first
-    const int64_t list = head * p->tiles + tile, first = tile * LHK_SALE_TILE_ROWS;
+    const int64_t shares = (group_of(call) + TOGETHER - 1) / TOGETHER, share = number % shares;
+    const int64_t kv_head = number / shares % call->kv_heads, tile = p->tiles - 1 - number / shares / call->kv_heads;  // longest first
+    const int64_t first = kv_head * group_of(call) + share * TOGETHER, count = lhk_min(TOGETHER, group_of(call) - share * TOGETHER);
     const lhk_sale_reach reach = reach_of_tile(call, tile);
-    uint32_t *bits = p->bits + list * p->words;
-    const bool dense = call->tau[head] < LHK_SALE_TAU_DENSE || reach.middle == 0;
-    memset(bits, dense ? 0xff : 0, (size_t)p->words * sizeof *bits);
-    if (!dense) {
-        const int64_t kv_head = head / (call->query_heads / call->kv_heads);
-        scratch s = scratch_of(p, worker);
-        lhk_sale_tile t = {.layout = &call->layout, .rows = (int32_t)lhk_min(LHK_SALE_TILE_ROWS, call->rows - first),
-                           .screen = call->screen, .channels = s.channels, .mean = s.mean, .energy = s.energy,
-                           .weight = s.weight, .order = s.order, .codes = s.codes, .scores = s.scores};
-        take_queries(call, head, first, &t);
-        if (call->screen > 0) sum_energies(call, kv_head, reach.middle / 4, s.weight);
-        call->kernel->encode(&t);
-        find_thresholds(call, &s, head, first, reach, &t);
-        const uint8_t *keys[LHK_SALE_SEGMENT_TILES];
-        for (int64_t g = 0; 4 * g < reach.middle; g++) {
-            lhk_dtype dtype = LHK_DTYPE_NONE;
-            int64_t begin = LHK_SALE_BLOCK + g * LHK_SALE_SEGMENT;
-            if (call->layout.bits == 4) dtype = show_keys(call, &s, kv_head, begin, begin + LHK_SALE_SEGMENT, 0, keys);
-            bits[g / 8] |= call->kernel->test(&t, segment_of(call, g, kv_head), keys, dtype) << (g % 8 * 4);
+    scratch s = scratch_of(p, worker);
+    lhk_sale_tile tiles[TOGETHER];
+    bool tested[TOGETHER], any = false;
+    for (int64_t h = 0; h < count; h++) any |= tested[h] = prepare(p, &s, &s.heads[h], first + h, tile, &tiles[h]);
+    for (int64_t g = 0; any && 4 * g < reach.middle; g++) {
+        const uint8_t *keys[LHK_SALE_SEGMENT_TILES], *segment = segment_of(call, g, kv_head);
+        const uint8_t *next = 4 * g + 4 < reach.middle ? segment_of(call, g + 1, kv_head) : segment;
+        lhk_dtype dtype = LHK_DTYPE_NONE;
+        int64_t begin = LHK_SALE_BLOCK + g * LHK_SALE_SEGMENT;
+        if (call->layout.bits == 4) dtype = show_keys(call, &s, kv_head, begin, begin + LHK_SALE_SEGMENT, 0, keys);
+        for (int64_t h = 0; h < count; h++) {
+            uint32_t *bits = p->bits + ((first + h) * p->tiles + tile) * p->words;
+            if (tested[h]) bits[g / 8] |= call->kernel->test(&tiles[h], segment, next, keys, dtype) << (g % 8 * 4);
         }
     }
-    p->offsets[list + 1] = write_runs(bits, reach, NULL);
+    for (int64_t h = first; h < first + count; h++) {
+        const int64_t list = h * p->tiles + tile;
+        p->offsets[list + 1] = write_runs(p->bits + list * p->words, reach, NULL);
+    }
 }
 
 static void write_task(void *context, int64_t list, uint32_t worker) {
@@ -240,7 +280,7 @@ lhk_status lhk_sale_run(lhk_sale_call *call, const lhk_host *host, const lhk_wor
     const int64_t segments = lhk_sale_segments(call->keys);
     lhk_parallel_for(host, lhk_max(0, segments - call->encoded) * call->kv_heads, encode_task, &p);
     call->encoded = lhk_max(call->encoded, segments);
-    lhk_parallel_for(host, p.lists, select_task, &p);
+    lhk_parallel_for(host, p.tiles * tasks_per_tile(call), select_task, &p);
     bool whole = true;
     p.offsets[0] = 0;
     for (int64_t l = 0; l < p.lists; l++) {
