@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// AVX2: pairs of byte products in 16 bits, which cannot saturate because key codes end at 127 and query codes at 127 (2 * 127 *
+/// AVX2: pairs of byte products in 16 bits, which cannot saturate because codes end at 127 (2 * 127 *
 /// 127 < 2^15), pairs of these in 32. 3 rows x 4 vectors of sums.
 #if defined(__x86_64__)
 #include <immintrin.h>

@@ -48,7 +48,8 @@ lhk_status lhk_sale_read_options(const lhk_problem *problem, lhk_sale_options *o
     // A layer with a window is dense whatever its thresholds, so it need not have any.
     const bool windowed = problem->params && problem->params->window_left >= 0;
     if (!out->calibrated && !windowed)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "sale: option calibration is given, but layer %u has no parameter 'sale.tau'",
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, -1,
+                        "sale: option calibration is given, but layer %u has no parameter 'sale.tau'",
                         lhk_problem_layer(problem));
     for (int64_t h = 0; out->calibrated && h < heads; h++)
         if (!(out->calibrated[h] >= 0) || isinf(out->calibrated[h]))
@@ -227,7 +228,8 @@ static lhk_status select_keys(lhk_instance *selector, const lhk_host *host, cons
                         (long long)store.ops->length(store.instance));
     lhk_sale_call call = {.layout = s->layout, .query_heads = s->query_heads, .kv_heads = s->kv_heads, .rows = q->shape[0],
                           .keys = s->length, .kernel = ((const lhk_sale_variant *)s->variant->data)->kernel, .q = *q,
-                          .store = store, .tau = s->tau, .screen = s->screen, .index = (uint8_t *)s + s->index_offset, .encoded = s->encoded};
+                          .store = store, .tau = s->tau, .screen = s->screen, .index = (uint8_t *)s + s->index_offset,
+                          .encoded = s->encoded};
     status = lhk_sale_read_params(&call, params, &dense, error);
     if (status) return status;
     *out = (lhk_selection){.struct_size = sizeof *out, .kind = LHK_SELECTION_ALL};

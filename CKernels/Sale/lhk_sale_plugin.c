@@ -33,8 +33,8 @@ static const lhk_method method = {
     .struct_size = sizeof(lhk_method), .variant_count = sizeof variants / sizeof *variants, .role = LHK_ROLE_SELECTOR,
     .name = "sale", .version = "1.0.0",
     .summary = "prefill without blocks of 32 keys whose estimated weights are all negligible; tau=T (0.008): weight relative to "
-               "what is always kept, or calibration=FILE: per head; bits=8|4 (8): codes of the estimate; screen=C (4; 0 for the paper's): standard "
-               "deviations after which part of an estimate is enough (arXiv 2505.24179)",
+               "what is always kept, or calibration=FILE: per head; bits=8|4 (8): codes of the estimate; screen=C (4, with "
+               "8 bits; 0: off): standard deviations at which part of an estimate is enough (arXiv 2505.24179)",
     .variants = variants, .reference = &reference};
 
 static const lhk_method *const methods[] = {&method};
