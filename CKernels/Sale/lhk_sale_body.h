@@ -24,7 +24,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(meet_mean)(const lhk_sale_tile *t, const float *
     for (int i = 0; i < LHK_SALE_TILE_ROWS / 16; i++) LHK_SALE_STORE(out + 16 * i, sum[i]);
 }
 
-/// C standard deviations, per row, of what the steps after each stage add to products with keys of the segment.
+/// C standard deviations, per row and in units of the row's scale, of what the steps after each stage add to products with keys of the segment.
 LHK_ALWAYS_INLINE void LHK_NAME(deviations)(const lhk_sale_tile *t, const float *energy, float (*out)[LHK_SALE_TILE_ROWS]) {
     const int64_t steps = t->layout->padded_dim / 4;
     lhk_sale_floats sum[LHK_SALE_TILE_ROWS / 16] = {0};
@@ -36,19 +36,18 @@ LHK_ALWAYS_INLINE void LHK_NAME(deviations)(const lhk_sale_tile *t, const float 
                 sum[i] += LHK_SALE_LOAD(t->energy + g * LHK_SALE_TILE_ROWS + 16 * i) * energy[g];
         }
         for (int i = 0; i < LHK_SALE_TILE_ROWS / 16; i++)
-            for (int x = 0; x < 16; x++) out[stage][16 * i + x] = t->screen * sqrtf(sum[i][x]);
+            for (int x = 0; x < 16; x++) out[stage][16 * i + x] = t->screen * sqrtf(sum[i][x]) * t->unit[16 * i + x];
     }
 }
 
 /// The same in units of the sums of a block, and the offset of the keys' codes for the steps after the stage, which sums begin
 /// without.
-LHK_ALWAYS_INLINE void LHK_NAME(slacks)(const lhk_sale_tile *t, const float (*deviations)[LHK_SALE_TILE_ROWS], float key_scale,
+LHK_ALWAYS_INLINE void LHK_NAME(slacks)(const lhk_sale_tile *t, const float (*deviations)[LHK_SALE_TILE_ROWS], float key_unit,
                                         int32_t (*out)[LHK_SALE_PADDED_ROWS]) {
     const lhk_sale_floats far = LHK_SALE_SPLAT(0x1p25f);
     for (int r = 0; r < LHK_SALE_TILE_ROWS; r += 16) {
-        lhk_sale_floats unit = 1 / (LHK_SALE_LOAD(t->scale + r) * key_scale);
         for (int stage = 0; stage < 3; stage++) {
-            lhk_sale_floats x = LHK_SALE_LOAD(deviations[stage] + r) * unit;
+            lhk_sale_floats x = LHK_SALE_LOAD(deviations[stage] + r) * key_unit;
             x = LHK_SALE_PICK(x < far, x, far);  // also where x is NaN
             lhk_sale_ints whole = __builtin_convertvector(x, lhk_sale_ints) + 1, late;
             memcpy(&late, t->late[stage] + r, sizeof late);
@@ -61,11 +60,12 @@ LHK_ALWAYS_INLINE void LHK_NAME(slacks)(const lhk_sale_tile *t, const float (*de
 }
 
 /// Where the sums of a block begin, so that they come out at 0 or above for estimates above the threshold:
-/// scale_q scale_k dot > rest  <=>  dot - floor(rest / (scale_q scale_k)) - 1 >= 0. What is NaN is kept.
-LHK_ALWAYS_INLINE void LHK_NAME(starts)(const lhk_sale_tile *t, const float *rest, float key_scale, int32_t *out) {
+/// scale_q scale_k dot > rest  <=>  dot - floor(rest / scale_q / scale_k) - 1 >= 0. `rest` is divided by scale_q; what is
+/// NaN is kept.
+LHK_ALWAYS_INLINE void LHK_NAME(starts)(const lhk_sale_tile *t, const float *rest, float key_unit, int32_t *out) {
     const lhk_sale_floats far = LHK_SALE_SPLAT(0x1p25f);
     for (int r = 0; r < LHK_SALE_TILE_ROWS; r += 16) {
-        lhk_sale_floats x = LHK_SALE_LOAD(rest + r) / (LHK_SALE_LOAD(t->scale + r) * key_scale);
+        lhk_sale_floats x = LHK_SALE_LOAD(rest + r) * key_unit;
         x = LHK_SALE_PICK(x > -far, x, -far);  // also where x is NaN
         x = LHK_SALE_PICK(x < far, x, far);
         lhk_sale_ints whole = __builtin_convertvector(x, lhk_sale_ints), sum;
@@ -168,7 +168,8 @@ uint32_t LHK_NAME(test)(const lhk_sale_tile *t, const uint8_t *segment, const ui
     uint32_t kept = 0;
     int strip = 0;
     LHK_NAME(meet_mean)(t, mean, rest);
-    for (int r = 0; r < LHK_SALE_TILE_ROWS; r++) rest[r] = t->threshold[r] - rest[r];
+    for (int r = 0; r < LHK_SALE_TILE_ROWS; r++)
+        rest[r] = (t->threshold[r] - rest[r]) * (l->bits == 8 ? t->unit[r] : 1);
     if (l->bits == 4) {
         for (int r = 0; r < LHK_SALE_PADDED_ROWS; r++) {
             row_scales[r] = r < t->rows ? t->scale[r] : 0;
@@ -186,8 +187,8 @@ uint32_t LHK_NAME(test)(const lhk_sale_tile *t, const uint8_t *segment, const ui
             __builtin_prefetch(ahead + t->order[s]);
             __builtin_prefetch(ahead + t->order[s] + tile_bytes);
         }
-        if (l->bits == 8) LHK_NAME(starts)(t, rest, scales[32 * b], starts);
-        if (t->screen > 0) LHK_NAME(slacks)(t, (const float (*)[LHK_SALE_TILE_ROWS])deviations, scales[32 * b], slacks);
+        if (l->bits == 8) LHK_NAME(starts)(t, rest, 1 / scales[32 * b], starts);
+        if (t->screen > 0) LHK_NAME(slacks)(t, (const float (*)[LHK_SALE_TILE_ROWS])deviations, 1 / scales[32 * b], slacks);
         // One strip is enough to keep a block, and the one that kept the last block is a good guess to begin with.
         for (int i = 0; i < strips; i++, strip = strip + 1 < strips ? strip + 1 : 0) {
             const int r = strip * LHK_SALE_STRIP;

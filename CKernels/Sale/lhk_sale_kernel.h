@@ -32,6 +32,7 @@ typedef struct lhk_sale_tile {
     int32_t *order;   ///< [padded_dim/4]: where in a tile of keys the steps' codes are, in bytes: 64 * group
     uint32_t *codes;  ///< [strips][steps = padded_dim/4][strip_rows] words of four codes
     float scale[LHK_SALE_TILE_ROWS];        ///< a code times it is a channel; NaN for a row that is not finite
+    float unit[LHK_SALE_TILE_ROWS];         ///< 1 / scale
     int32_t sum[LHK_SALE_PADDED_ROWS];      ///< of a row's codes
     int32_t late[3][LHK_SALE_TILE_ROWS];    ///< of those codes that are met after each stage of the screening
     float threshold[LHK_SALE_PADDED_ROWS];  ///< T_i / attention scale: estimates of q.k are compared with it

@@ -51,6 +51,7 @@ void LHK_NAME(encode)(lhk_sale_tile *t) {
             memcpy(&top, &bits, 4);
             bool usable = top > 0x1p-113f && top < INFINITY;
             t->scale[r + i] = usable ? top / levels : top <= 0x1p-113f ? 0 : NAN;
+            t->unit[r + i] = 1 / t->scale[r + i];
             inverse[r + i] = usable ? levels / top : 0;
         }
     }
