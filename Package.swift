@@ -82,7 +82,7 @@ var targets: [Target] = [
         name: "VerifyTests",
         dependencies: [
             "CLonghand", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention", "LonghandQuantStore",
-            "LonghandRope", "LonghandVerify", "LonghandWindow",
+            "LonghandRope", "LonghandSale", "LonghandVerify", "LonghandWindow",
         ],
         swiftSettings: swiftSettings),
     .testTarget(

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Foundation
 import Testing
 
 /// What the method promises, from exact scores: independent of the kernels' own reference.
@@ -12,7 +13,9 @@ import Testing
     /// Most that an estimate differs from the exact score, in both directions, from the rounding of codes alone.
     static func slack(_ p: Prefill, _ row: Int, _ token: Int, _ head: Int) -> Double {
         let segment = 32 + (token - 32) / 128 * 128, block = token / 32 * 32
-        func less(_ tokens: Range<Int>, _ x: (Int) -> ArraySlice<Float>, _ mean: [Double]) -> (largest: Double, rows: [[Double]]) {
+        func less(
+            _ tokens: Range<Int>, _ x: (Int) -> ArraySlice<Float>, _ mean: [Double]
+        ) -> (largest: Double, rows: [[Double]]) {
             let rows = tokens.map { zip(x($0), mean).map { Double($0) - $1 } }
             return (rows.joined().map(abs).max()!, rows)
         }
@@ -41,12 +44,17 @@ import Testing
             for tile in 0..<(p.rowCount + 63) / 64 {
                 let rows = tile * 64..<min(tile * 64 + 64, p.rowCount), (blocks, middle) = Self.regions(last: rows.upperBound - 1)
                 var needed: Set<Int> = [0], allowed: Set<Int> = [0]
-                for block in middle + 1..<max(blocks, middle + 1) { (needed, allowed) = (needed.union([block]), allowed.union([block])) }
+                for block in middle + 1..<max(blocks, middle + 1) {
+                    needed.insert(block)
+                    allowed.insert(block)
+                }
                 for row in rows where middle > 0 {
-                    let own = (0...row).filter { $0 < 32 || $0 >= 32 * (1 + middle) }.map { p.score(row, $0, head) }, top = own.max()!
+                    let own = (0...row).filter { $0 < 32 || $0 >= 32 * (1 + middle) }.map { p.score(row, $0, head) }
+                    let top = own.max()!
                     let limit = top + log(own.reduce(0) { $0 + exp($1 - top) }) + log(Double(p.tau))
                     for token in 32..<32 * (1 + middle) {
-                        let over = p.score(row, token, head) - limit, slack = over > -2 && over < 2 ? Self.slack(p, row, token, head) : 2
+                        let over = p.score(row, token, head) - limit
+                        let slack = abs(over) < 2 ? Self.slack(p, row, token, head) : 2
                         if over > slack { needed.insert(token / 32) }
                         if over > -slack { allowed.insert(token / 32) }
                     }
@@ -96,6 +104,20 @@ import Testing
         let kept = try #require(try p.select())
         #expect(p.score(row, token, head) > 5)
         for tile in 5..<8 { #expect(kept[head][tile].contains(token / 32) == (tile == row / 64), "tile \(tile)") }
+    }
+
+    /// Screening leaves out few blocks more, and none that is not left out without it.
+    @Test func screeningOnlyDrops() throws {
+        var p = Prefill(rows: 500, seed: 17)
+        p.tau = 0.2
+        let plain = try #require(try p.select()).joined().map(Set.init)
+        for (screen, most) in [(8, 0), (4, 4), (1, Int.max)] as [(Float, Int)] {
+            p.screen = screen
+            let screened = try #require(try p.select()).joined().map(Set.init)
+            #expect(zip(screened, plain).allSatisfy { $0.isSubset(of: $1) })
+            let lost = zip(screened, plain).reduce(0) { $0 + $1.1.count - $1.0.count }
+            #expect(lost <= most && (screen > 1 || lost > 0), "screen \(screen) loses \(lost)")
+        }
     }
 
     /// Any cut of a prompt into calls of multiples of 64 rows gives the same lists.
