@@ -214,7 +214,7 @@ static void attend_directly(const lhk_flash_tile *tile) {
     }
 }
 
-/// Resolves masks per row and the tile's reach; counts what the mask shows.
+/// Resolves masks per row and the tile's reach, the same for all heads of a task; counts what the mask shows.
 static void set_rows(const lhk_flash_tile *tile, lhk_flash_walk *walk) {
     const lhk_flash_scratch *scratch = tile->scratch;
     walk->low = INT64_MAX;
@@ -226,30 +226,60 @@ static void set_rows(const lhk_flash_tile *tile, lhk_flash_walk *walk) {
         walk->low = lhk_min(walk->low, span.begin);
         walk->high = lhk_max(walk->high, span.end);
         walk->sink_end = lhk_max(walk->sink_end, span.sink_end);
-        if (tile->task->split == 0) scratch->counts[1] += (uint64_t)(span.end - span.begin + span.sink_end);
+        uint64_t visible = (uint64_t)(span.end - span.begin + span.sink_end);
+        if (tile->task->split == 0) scratch->counts[1] += visible * (uint64_t)tile->task->heads;
     }
     walk->sink_end = lhk_min(walk->sink_end, walk->low);
 }
 
+/// A task of several heads: `task` and `scratch` of the tile are those of the head that has its turn.
+typedef struct lhk_flash_heads {
+    lhk_flash_tile tile;
+    const lhk_flash_task *whole;
+    const lhk_flash_scratch *scratch;
+    lhk_flash_task task;
+    lhk_flash_scratch own;
+} lhk_flash_heads;
+
+static void take_turn(void *context, int64_t head) {
+    lhk_flash_heads *all = context;
+    const lhk_flash_plan *plan = all->tile.plan;
+    int64_t padded_v = plan->source.panels.padded_dim_v, first = head * plan->tile_rows;
+    all->task.head = all->whole->head + head;
+    all->own.q = (uint32_t *)all->scratch->q + first * plan->ldq;
+    if (all->whole->splits > 1) {
+        all->own.o = lhk_flash_partial(plan, all->whole->number, head);
+        all->own.m = all->own.o + plan->tile_rows * padded_v;
+        all->own.l = all->own.m + plan->tile_rows;
+    } else {
+        all->own.o = all->scratch->o + first * padded_v;
+        all->own.m = all->scratch->m + first;
+        all->own.l = all->scratch->l + first;
+    }
+}
+
 void lhk_flash_run_task(const lhk_flash_plan *plan, const lhk_flash_task *task, const lhk_flash_scratch *scratch) {
-    lhk_flash_scratch own = *scratch;
-    int64_t padded_v = plan->source.panels.padded_dim_v;
-    if (task->splits > 1) {
-        own.o = lhk_flash_partial(plan, task->number);
-        own.m = own.o + plan->tile_rows * padded_v;
-        own.l = own.m + plan->tile_rows;
+    lhk_flash_heads all = {.whole = task, .scratch = scratch, .task = *task, .own = *scratch};
+    all.tile = (lhk_flash_tile){.plan = plan, .task = &all.task, .scratch = &all.own};
+    // `tile` comes first: the visitors take its address.
+    lhk_flash_walk walk = {.plan = plan, .task = &all.task, .scratch = &all.own, .visit = attend_piece, .turn = take_turn,
+                           .context = &all};
+    set_rows(&all.tile, &walk);
+    for (int64_t head = 0; head < task->heads; head++) {
+        take_turn(&all, head);
+        memset(all.own.o, 0, (size_t)(task->rows * plan->source.panels.padded_dim_v) * sizeof(float));
+        for (int64_t r = 0; r < task->rows; r++) {
+            all.own.m[r] = -INFINITY;
+            all.own.l[r] = 0;
+        }
+        pack_queries(&all.tile);
     }
-    lhk_flash_tile tile = {.plan = plan, .task = task, .scratch = &own};
-    lhk_flash_walk walk = {.plan = plan, .task = task, .scratch = &own, .visit = attend_piece, .context = &tile};
-    memset(own.o, 0, (size_t)(task->rows * padded_v) * sizeof(float));
-    for (int64_t r = 0; r < task->rows; r++) {
-        own.m[r] = -INFINITY;
-        own.l[r] = 0;
-    }
-    set_rows(&tile, &walk);
-    pack_queries(&tile);
+    take_turn(&all, 0);
     if (plan->direct) walk.visit = collect_piece;
     lhk_flash_walk_pieces(&walk);
-    if (plan->direct) attend_directly(&tile);
-    if (task->splits == 1) lhk_flash_finish(plan, task, own.o, own.m, own.l);
+    if (plan->direct) attend_directly(&all.tile);
+    for (int64_t head = 0; head < task->heads && task->splits == 1; head++) {
+        take_turn(&all, head);
+        lhk_flash_finish(plan, &all.task, all.own.o, all.own.m, all.own.l);
+    }
 }
