@@ -215,7 +215,7 @@ static void LHK_NAME(stream_values)(const lhk_flash_strip *s, const LHK_NAME(a_t
                                     const uint8_t *values, int64_t steps) {
     int64_t b_step = s->padded_v * LHK_GROUP, step_bytes = b_step * LHK_B_BYTES;
     int64_t chunk = lhk_max(1, LHK_STREAM_BYTES / step_bytes), units = s->padded_v / 16;
-    int32_t passes = (s->rows + LHK_STREAM_ROWS - 1) / LHK_STREAM_ROWS, together = (s->rows + passes - 1) / passes;
+    int32_t together = (int32_t)lhk_min(s->rows, LHK_STREAM_ROWS);  // most of the work goes where memory is waited for
     for (int64_t first = 0; first < steps; first += chunk) {
         const uint8_t *now = values + first * step_bytes, *next = now + chunk * step_bytes;
         if (units > LHK_STREAM_UNITS)  // the first pass takes parts of rows only: fetch the next chunk in order beforehand

@@ -26,8 +26,9 @@ static void pack_queries(const lhk_flash_tile *tile) {
         uint32_t *to = (uint32_t *)tile->scratch->q + r * plan->ldq;
         if (to_bf16) {
             uint16_t *out = (uint16_t *)to;
-            for (int64_t c = 0; c < padded; c++)
-                out[c] = c < dim ? (uint16_t)lhk_panel_bits(from, q->dtype, LHK_DTYPE_BF16, c) : 0;
+            if (q->dtype == LHK_DTYPE_F32) for (int64_t c = 0; c < dim; c++) out[c] = lhk_f32_to_bf16(((const float *)from)[c]);
+            else for (int64_t c = 0; c < dim; c++) out[c] = (uint16_t)lhk_panel_bits(from, q->dtype, LHK_DTYPE_BF16, c);
+            for (int64_t c = dim; c < padded; c++) out[c] = 0;
         } else {
             float *out = to_i8 ? row_f32 : (float *)to;
             if (q->dtype == LHK_DTYPE_F32) memcpy(out, from, (size_t)dim * sizeof *out);
