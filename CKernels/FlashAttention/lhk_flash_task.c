@@ -12,14 +12,19 @@ typedef struct lhk_flash_tile {
     int32_t piece_count;
 } lhk_flash_tile;
 
-/// Packs the queries of a tile, for a store's own tiles in f32.
+/// What dot products are multiplied by: to log2 units, or to what tanh takes.
+static float score_scale(const lhk_flash_call *call) {
+    return call->softcap > 0 ? call->scale / call->softcap : call->scale * log2_e;
+}
+
+/// Packs the queries of a tile: for a store's own tiles in f32 and scaled.
 static void pack_queries(const lhk_flash_tile *tile) {
     const lhk_flash_plan *plan = tile->plan;
     const lhk_tensor *q = &plan->call->args.q;
     int64_t dim = plan->call->dim_k, padded = plan->source.panels.padded_dim_k;
     bool tiles = plan->source.kind == LHK_FLASH_TILES, to_bf16 = plan->kernel->query_dtype == LHK_DTYPE_BF16 && !tiles;
     bool to_i8 = plan->kernel->query_dtype == LHK_DTYPE_I8;
-    float row_f32[LHK_FLASH_MAX_HEAD_DIM];
+    float row_f32[LHK_FLASH_MAX_HEAD_DIM], scale = score_scale(plan->call);
     for (int64_t r = 0; r < tile->task->rows; r++) {
         int64_t row = lhk_flash_query_row(plan, tile->task, r);
         const void *from = lhk_row(q, tile->task->sequence.first_row + row, lhk_flash_query_head(plan, tile->task, r));
@@ -34,6 +39,7 @@ static void pack_queries(const lhk_flash_tile *tile) {
             if (q->dtype == LHK_DTYPE_F32) memcpy(out, from, (size_t)dim * sizeof *out);
             else for (int64_t c = 0; c < dim; c++) out[c] = lhk_load_element(from, q->dtype, c);
             for (int64_t c = dim; c < padded; c++) out[c] = 0;
+            for (int64_t c = 0; c < dim && tiles; c++) out[c] *= scale;
             if (to_i8) plan->kernel->pack_query(out, dim, padded, plan->source.panels.rotation, (lhk_flash_query8 *)to);
         }
     }
@@ -96,12 +102,9 @@ static bool make_strip(const lhk_flash_tile *tile, const lhk_flash_piece *piece,
                                .keys = piece->keys, .key_scales = piece->key_scales, .values = piece->values,
                                .padded_k = p->padded_dim_k,
                                .padded_v = p->padded_dim_v, .index = piece->index, .base = piece->base,
-                               .scale = call->scale * log2_e, .log_weights = piece->log_weights,
+                               .scale = score_scale(call), .log_weights = piece->log_weights,
                                .o = scratch->o + first * p->padded_dim_v, .m = scratch->m + first, .l = scratch->l + first};
-    if (call->softcap > 0) {
-        strip->scale = call->scale / call->softcap;
-        strip->softcap = call->softcap * log2_e;
-    }
+    if (call->softcap > 0) strip->softcap = call->softcap * log2_e;
     strip->biased = call->params.alibi_slopes || piece->log_weights;
     for (int32_t r = 0; strip->biased && r < rows; r++) {
         strip->position[r] = scratch->positions[first + r];
@@ -122,7 +125,6 @@ static void score_tiles(const lhk_flash_tile *tile, const lhk_flash_strip *strip
     for (int32_t r = 0; r < strip->rows; r++) {
         for (int32_t x = 0; x < offset; x++) s[r * lds + x] = 0;  // columns that the store does not know of, masked below
         for (int32_t x = offset + count; x < width; x++) s[r * lds + x] = 0;
-        for (int32_t x = 0; x < width; x++) s[r * lds + x] *= strip->scale;
     }
     if (strip->softcap != 0 || strip->biased || strip->masked) plan->kernel->modify(strip, s, lds);
 }
