@@ -174,6 +174,19 @@ static void visit_selection(lhk_flash_walk *walk, const lhk_selection *s) {
     }
 }
 
+/// The same for all heads of a task, block after block.
+static void visit_heads(lhk_flash_walk *walk, int64_t begin, int64_t end) {
+    int64_t heads = walk->task->heads;
+    while (begin < end) {
+        int64_t stop = lhk_min(end, (begin / LHK_BLOCK_TOKENS + 1) * LHK_BLOCK_TOKENS);
+        for (int64_t head = 0; head < heads; head++) {
+            walk->turn(walk->context, head);
+            visit_keys(walk, begin, stop);
+        }
+        begin = stop;
+    }
+}
+
 void lhk_flash_walk_pieces(lhk_flash_walk *walk) {
     const lhk_flash_task *t = walk->task;
     walk->split_low = walk->low;
@@ -183,6 +196,11 @@ void lhk_flash_walk_pieces(lhk_flash_walk *walk) {
         int64_t share = (lhk_max(blocks, 0) + t->splits - 1) / t->splits;
         walk->split_low = lhk_max(walk->low, (first + t->split * share) * LHK_BLOCK_TOKENS);
         walk->split_high = lhk_min(walk->high, (first + (t->split + 1) * share) * LHK_BLOCK_TOKENS);
+    }
+    if (t->heads > 1) {
+        if (t->split == 0) visit_heads(walk, 0, lhk_min(walk->high, walk->sink_end));
+        visit_heads(walk, walk->split_low, lhk_min(walk->high, walk->split_high));
+        return;
     }
     const lhk_selection *s = walk->plan->call->args.selection;
     if (!s) visit_run(walk, 0, walk->high);

@@ -27,6 +27,7 @@ typedef struct lhk_flash_walk {
     int64_t split_low, split_high;  ///< this task's share of [low, high); split 0 also takes the sinks
     int32_t scratch_block;          ///< block of scratch that the next packed piece goes to
     void (*visit)(void *context, const lhk_flash_piece *piece);
+    void (*turn)(void *context, int64_t head);  ///< tasks of several heads: pieces of this one follow
     void *context;
 } lhk_flash_walk;
 
