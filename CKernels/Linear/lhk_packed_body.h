@@ -61,7 +61,8 @@ LHK_ALWAYS_INLINE void lhk_add_pairs(
         b[i] = fine ? low[i] : low[2 * i + 1];
         vpair(a[i], b[i]);
     }
-    _Pragma("GCC unroll 1") for (int j = first; j < end; j++) {  // unrolled, the sums no longer stay in registers
+    _Pragma("GCC unroll 1")  // unrolled, the sums no longer stay in registers
+    for (int j = first; j < end; j++) {
         codes w[2];
         lhk_load_steps(f, block, (size_t)j, w);
         vdeepen(w);
@@ -161,7 +162,7 @@ LHK_ALWAYS_INLINE void lhk_packed_rows_of(
         lhk_packed_tile(f, panels, &a, a.rows + i * a.stride, to, t->ldy, columns, mr, nv, fine);           \
     }
     if (!fine) LHK_ROWS_OF(LHK_TILE_ROWS)
-    if (fine && (nv > 1 || LHK_TILE_PANELS == 1)) LHK_ROWS_OF(LHK_FINE_TILE_ROWS)
+    if (fine && nv > 1) LHK_ROWS_OF(LHK_FINE_TILE_ROWS)
     LHK_ROWS_OF(2)
     LHK_ROWS_OF(1)
 #undef LHK_ROWS_OF

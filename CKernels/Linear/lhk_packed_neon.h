@@ -78,12 +78,20 @@ LHK_ALWAYS_INLINE floats vhalf(const uint8_t *at) {
 }
 LHK_ALWAYS_INLINE floats vbytes(const uint8_t *at) {
     floats v;
-    LHK_EACH for (int i = 0; i < 4; i++) v.v[p][i] = at[4 * p + i];
+    const uint8x16_t bytes = vld1q_u8(at);
+    LHK_EACH {
+        const uint16x8_t wide = vmovl_u8(p < 2 ? vget_low_u8(bytes) : vget_high_u8(bytes));
+        v.v[p] = vcvtq_f32_u32(vmovl_u16(p % 2 ? vget_high_u16(wide) : vget_low_u16(wide)));
+    }
     return v;
 }
 LHK_ALWAYS_INLINE floats vsigned_bytes(const uint8_t *at) {
     floats v;
-    LHK_EACH for (int i = 0; i < 4; i++) v.v[p][i] = (int8_t)at[4 * p + i];
+    const int8x16_t bytes = vreinterpretq_s8_u8(vld1q_u8(at));
+    LHK_EACH {
+        const int16x8_t wide = vmovl_s8(p < 2 ? vget_low_s8(bytes) : vget_high_s8(bytes));
+        v.v[p] = vcvtq_f32_s32(vmovl_s16(p % 2 ? vget_high_s16(wide) : vget_low_s16(wide)));
+    }
     return v;
 }
 LHK_ALWAYS_INLINE void vstore(float *to, floats v, size_t count) {
