@@ -41,7 +41,7 @@ static float int8_dotprod(int64_t rounds) {
 }
 LHK_TARGET_END
 
-LHK_TARGET_BEGIN("arch=armv8.2-a+i8mm")
+LHK_TARGET_BEGIN(LHK_FEATURES_NEON_I8MM)
 static float int8_i8mm(int64_t rounds) {
     int32x4_t a[ROOF_WIDE_CHAINS];
     int8x16_t x = vdupq_n_s8(1);
