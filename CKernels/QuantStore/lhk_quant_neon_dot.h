@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Sums by dot products of bytes, for the files whose LHK_NAME(product)(bits, sum, codes, four) adds one: of four columns' codes
-/// and four weights.
+/// Sums by dot products of bytes, for files whose LHK_NAME(product)(bits, sum, codes, four) adds one: of four columns' codes and
+/// four weights.
 #ifndef LHK_QUANT_NEON_DOT_H
 #define LHK_QUANT_NEON_DOT_H
 
@@ -11,8 +11,8 @@ LHK_ALWAYS_INLINE int8x16_t LHK_NAME(four)(const uint8_t *w) {
 }
 
 /// Eight columns at a time: 16 accumulators for 4 rows.
-LHK_ALWAYS_INLINE void LHK_NAME(dot_steps)(const int bits, const int planes, const int rows, const uint8_t *codes, int64_t steps,
-                                           const uint8_t *w, int64_t ldw, int64_t plane, lhk_quant_ints (*acc)[2]) {
+LHK_ALWAYS_INLINE void LHK_NAME(dot_steps)(const int bits, const int planes, const int rows, const uint8_t *codes,
+                                           int64_t steps, const uint8_t *w, int64_t ldw, int64_t plane, lhk_quant_ints (*acc)[2]) {
     for (int x = 0; x < 32; x += 8) {
         const uint8_t *at = codes + (bits == 8 ? x : x % 16) * 4;
         int32x4_t high[4][2], low[4][2];
