@@ -198,8 +198,11 @@ static void LHK_NAME(stream_scores)(const lhk_flash_strip *s, const uint8_t *key
     }
 }
 
-#define LHK_STREAM_TILE(R, U) \
-    case (R) * 16 + (U): LHK_NAME(tile)(R, U, a, lda, b, b_step, 16 * LHK_GROUP, steps, c, ldc, 1, true, ahead); break;
+#define LHK_STREAM_TILE(R, U)                                                                          \
+    case (R) * 16 + (U):                                                                                 \
+        if (ahead) LHK_NAME(tile)(R, U, a, lda, b, b_step, 16 * LHK_GROUP, steps, c, ldc, 1, true, ahead); \
+        else LHK_NAME(tile)(R, U, a, lda, b, b_step, 16 * LHK_GROUP, steps, c, ldc, 1, true, NULL);        \
+        break;
 #if LHK_STREAM_UNITS == 8
 #define LHK_STREAM_TILES(R) LHK_STREAM_TILE(R, 1) LHK_STREAM_TILE(R, 2) LHK_STREAM_TILE(R, 4) LHK_STREAM_TILE(R, 8)
 #elif LHK_STREAM_UNITS == 2
