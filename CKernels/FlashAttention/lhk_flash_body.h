@@ -145,6 +145,20 @@ static void LHK_NAME(product)(int32_t rows, int64_t units, const LHK_NAME(a_type
 }
 
 #if LHK_LANES == 16 && !LHK_PANEL_BF16
+#define LHK_LINE (16 * LHK_GROUP * LHK_B_BYTES)
+
+LHK_ALWAYS_INLINE void LHK_NAME(step)(const int rows, const LHK_NAME(a_type) * a, int64_t lda, const uint8_t *b, vec *sum) {
+    vec column = vload_panel(b);
+    LHK_UNROLL
+    for (int r = 0; r < rows; r++) {
+#if LHK_PANEL_BF16_DOT
+        sum[r] = vdot_at(sum[r], a + r * lda, column);
+#else
+        sum[r] = vfma_at(sum[r], a + r * lda, column);
+#endif
+    }
+}
+
 /// One unit of scores for a strip that streams: sums of even and odd steps apart, since a few rows alone would wait for the
 /// latency of each sum.
 LHK_ALWAYS_INLINE void LHK_NAME(unit)(const int rows, const LHK_NAME(a_type) * a, int64_t lda, const uint8_t *b,
@@ -152,22 +166,17 @@ LHK_ALWAYS_INLINE void LHK_NAME(unit)(const int rows, const LHK_NAME(a_type) * a
     vec sum[2][LHK_ROWS];
     LHK_UNROLL
     for (int r = 0; r < rows; r++) sum[0][r] = sum[1][r] = vset(0);
-    for (int64_t s = 0; s < steps; s += 2) {
+    const int64_t whole = steps & ~(int64_t)3;
+    int64_t s = 0;
+    for (; s < whole; s += 4) {
         LHK_UNROLL
-        for (int half = 0; half < 2; half++) {
-            if (half && s + 1 == steps) break;
-            vec column = vload_panel(b + (s + half) * 16 * LHK_GROUP * LHK_B_BYTES);
-            if (LHK_PANEL_F16 && rows > 2 && half) LHK_AHEAD(b + s * 16 * LHK_GROUP * LHK_B_BYTES + LHK_STREAM_BYTES);
-            LHK_UNROLL
-            for (int r = 0; r < rows; r++) {
-#if LHK_PANEL_BF16_DOT
-                sum[half][r] = vdot(sum[half][r], vset_pair(a[r * lda + s + half]), column);
-#else
-                sum[half][r] = vfma(vset(a[r * lda + s + half]), column, sum[half][r]);
-#endif
-            }
+        for (int i = 0; i < 4; i++) LHK_NAME(step)(rows, a + s + i, lda, b + (s + i) * LHK_LINE, sum[i % 2]);
+        if (LHK_PANEL_F16 && rows > 2) {
+            LHK_AHEAD(b + s * LHK_LINE + LHK_STREAM_BYTES);
+            LHK_AHEAD(b + s * LHK_LINE + LHK_STREAM_BYTES + 64);
         }
     }
+    for (; s < steps; s++) LHK_NAME(step)(rows, a + s, lda, b + s * LHK_LINE, sum[0]);
     LHK_UNROLL
     for (int r = 0; r < rows; r++) vstore(c + r * ldc, vmul(vadd(sum[0][r], sum[1][r]), vset(scale)));
 }
@@ -198,8 +207,11 @@ static void LHK_NAME(stream_scores)(const lhk_flash_strip *s, const uint8_t *key
     }
 }
 
-#define LHK_STREAM_TILE(R, U) \
-    case (R) * 16 + (U): LHK_NAME(tile)(R, U, a, lda, b, b_step, 16 * LHK_GROUP, steps, c, ldc, 1, true, ahead); break;
+#define LHK_STREAM_TILE(R, U)                                                                          \
+    case (R) * 16 + (U):                                                                                 \
+        if (ahead) LHK_NAME(tile)(R, U, a, lda, b, b_step, 16 * LHK_GROUP, steps, c, ldc, 1, true, ahead); \
+        else LHK_NAME(tile)(R, U, a, lda, b, b_step, 16 * LHK_GROUP, steps, c, ldc, 1, true, NULL);        \
+        break;
 #if LHK_STREAM_UNITS == 8
 #define LHK_STREAM_TILES(R) LHK_STREAM_TILE(R, 1) LHK_STREAM_TILE(R, 2) LHK_STREAM_TILE(R, 4) LHK_STREAM_TILE(R, 8)
 #elif LHK_STREAM_UNITS == 2
@@ -304,4 +316,5 @@ const lhk_flash_kernel LHK_NAME(kernel) = {
 #undef LHK_STREAM_TILE
 #undef LHK_STREAM_TILES
 #undef LHK_WIDE_TILES
+#undef LHK_LINE
 #undef LHK_AHEAD
