@@ -63,13 +63,15 @@ LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_adamas_floats 
 LHK_ALWAYS_INLINE uint32_t LHK_NAME(greater)(const float *y, float t) {
     return _mm512_cmp_ps_mask(_mm512_loadu_ps(y), _mm512_set1_ps(t), _CMP_GT_OQ);
 }
+LHK_ALWAYS_INLINE float LHK_NAME(greatest)(const lhk_adamas_floats *x) { return _mm512_reduce_max_ps((__m512)*x); }
 LHK_ALWAYS_INLINE int64_t LHK_NAME(keep)(const float *x, float least, int32_t first, int32_t *tokens, float *kept) {
     const __m512i numbers = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     __m512 v = _mm512_loadu_ps(x);
     __mmask16 bits = _mm512_cmp_ps_mask(v, _mm512_set1_ps(least), _CMP_GE_OQ);
     if (!bits) return 0;
-    _mm512_mask_compressstoreu_epi32(tokens, bits, _mm512_add_epi32(numbers, _mm512_set1_epi32(first)));
-    _mm512_mask_compressstoreu_ps(kept, bits, v);
+    // Whole stores: compressing to memory is microcode on some processors.
+    _mm512_storeu_si512(tokens, _mm512_maskz_compress_epi32(bits, _mm512_add_epi32(numbers, _mm512_set1_epi32(first))));
+    _mm512_storeu_ps(kept, _mm512_maskz_compress_ps(bits, v));
     return __builtin_popcount(bits);
 }
 

@@ -8,6 +8,7 @@
 ///   vlanes: LHK_LANES 32-bit lanes, a token each; vtables from tables(step); unpack(w, tables, out[4]): the steps of the
 ///     codes at bits 2 s of each byte; dot(sum, steps, weights): sum + the four byte products of each lane;
 ///     LHK_TILE, vectors of tokens that are summed side by side
+///   float greatest(const floats *x)               of 16 lanes, none of which is NaN
 ///   int64_t keep(const float *x, float least, int32_t first, int32_t *tokens, float *kept)   compaction of 16 scores
 
 #if defined(__clang__)
@@ -53,13 +54,23 @@ static void LHK_NAME(code)(float *y, const float *mean, int64_t dim, const float
     }
 }
 
+/// Bytes of the next block to fetch with each `tokens` tokens of this one: codes lie in runs of 1 or 2 KiB, too short for the
+/// hardware to see them coming.
+LHK_ALWAYS_INLINE int64_t LHK_NAME(fetch_step)(const lhk_adamas_scan *s, int64_t first, int64_t tokens) {
+    return first || !s->ahead ? 0 : s->ahead_bytes * tokens / LHK_ADAMAS_BLOCK;
+}
+
 /// Minus the distances of LHK_WORDS tokens at a time; `rows` queries share what is loaded.
 LHK_ALWAYS_INLINE void LHK_NAME(distances_of)(const int rows, const lhk_adamas_scan *s, int64_t first) {
     int64_t words = lhk_adamas_words(s->dim);
     const uint64_t *high = (const uint64_t *)s->block, *low = high + words * LHK_ADAMAS_BLOCK;
     const uint64_t *planes = s->planes + first * 3 * words;
+    int64_t fetch = LHK_NAME(fetch_step)(s, first, LHK_WORDS);
+    const uint8_t *ahead = s->ahead;
     for (int64_t t = 0; t < s->tokens; t += LHK_WORDS) {
         LHK_NAME(vwords) sum[4];
+        for (int64_t line = 0; line < fetch; line += 64) __builtin_prefetch(ahead + line);
+        ahead += fetch;
         for (int r = 0; r < rows; r++) sum[r] = (LHK_NAME(vwords)){0};
         for (int64_t w = 0; w < words; w++) {
             LHK_NAME(vwords) h, l;
@@ -138,9 +149,13 @@ LHK_ALWAYS_INLINE void LHK_NAME(estimate_tile)(const int rows, const int vectors
 
 LHK_ALWAYS_INLINE void LHK_NAME(estimates_of)(const int rows, const lhk_adamas_scan *s, int64_t first) {
     LHK_NAME(vtables) tables = LHK_NAME(tables)(s->step);
-    int64_t t = 0;
-    for (; t + LHK_TILE * LHK_LANES <= s->tokens; t += LHK_TILE * LHK_LANES)
+    int64_t t = 0, fetch = LHK_NAME(fetch_step)(s, first, LHK_TILE * LHK_LANES);
+    const uint8_t *ahead = s->ahead;
+    for (; t + LHK_TILE * LHK_LANES <= s->tokens; t += LHK_TILE * LHK_LANES) {
+        for (int64_t line = 0; line < fetch; line += 64) __builtin_prefetch(ahead + line);
+        ahead += fetch;
         LHK_NAME(estimate_tile)(rows, LHK_TILE, s, first, t, tables);
+    }
     if (t < s->tokens) LHK_NAME(estimate_tile)(rows, 16 / LHK_LANES, s, first, t, tables);
 }
 
@@ -162,11 +177,7 @@ static void LHK_NAME(peaks)(const float *scores, int64_t count, float *peaks) {
             lhk_adamas_ints less = v[0] < v[j];
             v[0] = (lhk_adamas_floats)(((lhk_adamas_ints)v[0] & ~less) | ((lhk_adamas_ints)v[j] & less));
         }
-        float s[16];
-        memcpy(s, v, sizeof s);
-        for (int half = 8; half; half /= 2)
-            for (int j = 0; j < half; j++) s[j] = s[j] > s[j + half] ? s[j] : s[j + half];
-        peaks[i / LHK_ADAMAS_PEAK] = s[0];
+        peaks[i / LHK_ADAMAS_PEAK] = LHK_NAME(greatest)(&v[0]);
     }
 }
 
@@ -182,6 +193,26 @@ static float LHK_NAME(mass)(const float *scores, int64_t count, float most) {
     return LHK_NAME(add_lanes)(&sum);
 }
 
+static lhk_adamas_parting LHK_NAME(part)(const float *values, int64_t count, float least) {
+    const lhk_adamas_floats top = INFINITY - (lhk_adamas_floats){0}, bottom = -top;
+    lhk_adamas_floats above = bottom, below = bottom;  // `above` holds the greatest negative
+    lhk_adamas_ints members = {0};
+    for (int64_t i = 0; i < count; i += 16) {
+        lhk_adamas_floats x;
+        memcpy(&x, values + i, sizeof x);
+        lhk_adamas_ints in = x >= least;
+        members -= in;
+        lhk_adamas_floats minus = (lhk_adamas_floats)(((lhk_adamas_ints)-x & in) | ((lhk_adamas_ints)bottom & ~in));
+        lhk_adamas_floats other = (lhk_adamas_floats)(((lhk_adamas_ints)x & ~in) | ((lhk_adamas_ints)bottom & in));
+        lhk_adamas_ints a = minus > above, b = other > below;
+        above = (lhk_adamas_floats)(((lhk_adamas_ints)minus & a) | ((lhk_adamas_ints)above & ~a));
+        below = (lhk_adamas_floats)(((lhk_adamas_ints)other & b) | ((lhk_adamas_ints)below & ~b));
+    }
+    lhk_adamas_parting out = {0, -LHK_NAME(greatest)(&above), LHK_NAME(greatest)(&below)};
+    for (int i = 0; i < 16; i++) out.count += members[i];
+    return out;
+}
+
 static int64_t LHK_NAME(above)(const float *scores, int64_t begin, int64_t count, float least, int32_t *tokens, float *kept) {
     int64_t n = 0;
     for (int64_t i = begin; i < begin + count; i += 16) n += LHK_NAME(keep)(scores + i, least, (int32_t)i, tokens + n, kept + n);
@@ -191,4 +222,4 @@ static int64_t LHK_NAME(above)(const float *scores, int64_t begin, int64_t count
 const lhk_adamas_kernel LHK_NAME(kernel) = {
     .word = LHK_ADAMAS_WORD, .isa = LHK_ADAMAS_ISA, .speed = LHK_ADAMAS_SPEED, .hadamard = LHK_NAME(hadamard_rows),
     .code = LHK_NAME(code), .distances = LHK_NAME(distances), .estimates = LHK_NAME(estimates), .peaks = LHK_NAME(peaks),
-    .mass = LHK_NAME(mass), .above = LHK_NAME(above)};
+    .mass = LHK_NAME(mass), .part = LHK_NAME(part), .above = LHK_NAME(above)};

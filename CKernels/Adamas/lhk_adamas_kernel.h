@@ -28,9 +28,16 @@ typedef struct lhk_adamas_scan {
     const int32_t *weights;   ///< lanes: int8 codes of the queries, four to a word [rows][groups][4: s][4: b]
     const float *factor, *offset;  ///< lanes, [rows]: score = scale of token * (factor * sum of weight * step + offset)
     const uint8_t *step;           ///< lanes, [4]
+    const uint8_t *ahead;  ///< the block that will be scanned next, to be fetched meanwhile, or null; [ahead_bytes]
+    int64_t ahead_bytes;
     float *scores;  ///< [rows][lds]; the greater the nearer. planes: minus the distance
     int64_t lds;
 } lhk_adamas_scan;
+
+typedef struct lhk_adamas_parting {
+    int64_t count;
+    float least_above, most_below;  ///< infinities where there are none
+} lhk_adamas_parting;
 
 typedef struct lhk_adamas_kernel {
     const char *word;
@@ -49,7 +56,10 @@ typedef struct lhk_adamas_kernel {
     void (*peaks)(const float *scores, int64_t count, float *peaks);
     /// Sum of about 2^(score - most) over `count` scores, a multiple of 16: each is up to 4 % off, on average right.
     float (*mass)(const float *scores, int64_t count, float most);
+    /// Of `count` values, a multiple of 16: how many are >= least, the least of these, the greatest of the others.
+    lhk_adamas_parting (*part)(const float *values, int64_t count, float least);
     /// The j of scores[begin + j] >= least, 0 <= j < count, a multiple of 16, as begin + j, with their scores; ascending.
+    /// Up to 16 entries past the last one may be written.
     int64_t (*above)(const float *scores, int64_t begin, int64_t count, float least, int32_t *tokens, float *kept);
 } lhk_adamas_kernel;
 

@@ -6,40 +6,30 @@
 #include <float.h>
 #include <longhand/adamas.h>
 
-static uint32_t order_of(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, 4);
-    return bits ^ ((uint32_t)((int32_t)bits >> 31) | 0x80000000u);
-}
-
-float lhk_adamas_nth_greatest(const float *values, int64_t count, int64_t rank) {
-    uint32_t prefix = 0, mask = 0;
-    for (int shift = 24; shift >= 0; shift -= 8) {
-        int32_t bins[2][256] = {{0}};  // two, so that equal neighbours do not wait for each other
-        for (int64_t i = 0; i < count; i++) {
-            uint32_t order = order_of(values[i] + 0.0f);  // one zero
-            if ((order & mask) == prefix) bins[i & 1][order >> shift & 255]++;
-        }
-        int bin = 255;
-        while (rank > bins[0][bin] + bins[1][bin]) {
-            rank -= bins[0][bin] + bins[1][bin];
-            bin--;
-        }
-        prefix |= (uint32_t)bin << shift;
-        mask |= UINT32_C(255) << shift;
+/// Parts values by halving until the cut between number `wanted` from above and the next is found: then all >= the result are
+/// the wanted ones. Among equal values there may be no such cut; then the result is the value itself. After every halving the
+/// bounds move to values that there are, so that few steps do. `count` values, a multiple of 16, at least `wanted` finite.
+static float cut_of(const lhk_adamas_kernel *kernel, const float *values, int64_t count, int64_t wanted) {
+    lhk_adamas_parting all = kernel->part(values, count, -FLT_MAX);
+    float low = all.least_above, high = FLT_MAX;
+    if (all.count == wanted) return low;
+    high = kernel->part(values, count, INFINITY).most_below;
+    while (low < high) {
+        float middle = low / 2 + high / 2;
+        if (!(middle > low)) middle = high;
+        lhk_adamas_parting p = kernel->part(values, count, middle);
+        if (p.count == wanted) return p.least_above;
+        if (p.count > wanted) low = p.least_above;
+        else high = p.most_below;
     }
-    uint32_t bits = prefix & 0x80000000u ? prefix & 0x7fffffffu : ~prefix;
-    float x;
-    memcpy(&x, &bits, 4);
-    return x;
+    return low;
 }
 
 /// A score that at least `wanted` tokens reach.
-static float bound_of(const lhk_adamas_scores *s, int64_t wanted) {
-    int64_t peaks = s->count / LHK_ADAMAS_PEAK;
-    if (wanted > peaks) return -FLT_MAX;
-    float bound = lhk_adamas_nth_greatest(s->peaks, peaks, wanted);
-    return bound < -FLT_MAX ? -FLT_MAX : bound;  // blocks without a token that may be picked
+static float bound_of(const lhk_adamas_kernel *kernel, const lhk_adamas_scores *s, int64_t wanted) {
+    int64_t peaks = s->count / LHK_ADAMAS_PEAK, whole = peaks / 16 * 16;
+    if (wanted > whole || kernel->part(s->peaks, whole, -FLT_MAX).count < wanted) return -FLT_MAX;
+    return cut_of(kernel, s->peaks, whole, wanted);
 }
 
 /// Tokens that reach `least`, from the blocks whose peak does.
@@ -55,9 +45,10 @@ static int64_t collect(const lhk_adamas_kernel *kernel, const lhk_adamas_scores 
 void lhk_adamas_pick(const lhk_adamas_kernel *kernel, const lhk_adamas_scores *s, int64_t wanted, int32_t *tokens,
                      float *kept) {
     if (wanted == 0) return;
-    int64_t count = collect(kernel, s, bound_of(s, wanted), tokens, kept);
+    int64_t count = collect(kernel, s, bound_of(kernel, s, wanted), tokens, kept);
     if (count == wanted) return;
-    float cut = lhk_adamas_nth_greatest(kept, count, wanted);
+    for (int64_t i = count; i < lhk_round_up(count, 16); i++) kept[i] = -INFINITY;
+    float cut = cut_of(kernel, kept, lhk_round_up(count, 16), wanted);
     int64_t greater = 0, equal = 0, n = 0;
     for (int64_t i = 0; i < count; i++) {
         greater += kept[i] > cut;

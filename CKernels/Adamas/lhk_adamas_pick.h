@@ -13,11 +13,8 @@ typedef struct lhk_adamas_scores {
 } lhk_adamas_scores;
 
 /// The `wanted` tokens of greatest score, ascending, later ones first among equals; at least that many may be picked.
-/// `tokens` and `kept` have room for `count` entries each; the picked tokens and their scores are the first `wanted`.
+/// `tokens` and `kept` have room for `count` + 16 entries each; the picked tokens and their scores are the first `wanted`.
 void lhk_adamas_pick(const lhk_adamas_kernel *kernel, const lhk_adamas_scores *s, int64_t wanted, int32_t *tokens,
                      float *kept);
-
-/// The value of number `rank` >= 1 from above among `count` >= rank values, none of which is NaN.
-float lhk_adamas_nth_greatest(const float *values, int64_t count, int64_t rank);
 
 #endif

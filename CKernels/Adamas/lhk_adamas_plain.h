@@ -9,6 +9,14 @@ LHK_ALWAYS_INLINE uint32_t LHK_NAME(greater)(const float *y, float t) {
 #endif
 
 #if defined(LHK_ADAMAS_PLAIN_KEEP)
+LHK_ALWAYS_INLINE float LHK_NAME(greatest)(const lhk_adamas_floats *x) {
+    float s[16];
+    memcpy(s, x, sizeof s);
+    for (int half = 8; half; half /= 2)
+        for (int j = 0; j < half; j++) s[j] = s[j] > s[j + half] ? s[j] : s[j + half];
+    return s[0];
+}
+
 LHK_ALWAYS_INLINE int64_t LHK_NAME(keep)(const float *x, float least, int32_t first, int32_t *tokens, float *kept) {
     int64_t n = 0;
     for (uint32_t bits = LHK_NAME(at_least)(x, least); bits; bits &= bits - 1) {

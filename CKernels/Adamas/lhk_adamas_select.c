@@ -18,8 +18,8 @@ typedef struct select_room {
     int32_t *lists;             ///< [lists][list_room]
     int64_t *counts, *offsets;  ///< [lists], [lists + 1]
     float *rest_lse, *rest_mean;
-    int32_t *tokens;  ///< per worker [stride]
-    float *kept;      ///< per worker [stride]
+    int32_t *tokens;  ///< per worker [stride + 16]
+    float *kept;      ///< per worker [stride + 16]
     float *row;       ///< per worker [dim_v]
     int64_t list_room, list_count;
 } select_room;
@@ -48,8 +48,8 @@ static bool carve_room(const lhk_adamas_config *c, int64_t tokens, uint32_t work
     r->offsets = lhk_carve(&carver, (uint64_t)r->list_count + 1, 8);
     r->rest_lse = lhk_carve(&carver, heads, 4);
     r->rest_mean = lhk_carve(&carver, heads * c->dim_v, 4);
-    r->tokens = lhk_carve(&carver, workers * stride, 4);
-    r->kept = lhk_carve(&carver, workers * stride, 4);
+    r->tokens = lhk_carve(&carver, workers * (stride + 16), 4);
+    r->kept = lhk_carve(&carver, workers * (stride + 16), 4);
     r->row = lhk_carve(&carver, (uint64_t)workers * c->dim_v, 4);
     *bytes = carver.used;
     return !carver.overflow;
@@ -154,7 +154,8 @@ static void scan_block(const select_job *job, int64_t kv, int64_t b) {
                             .tokens = lhk_min(LHK_ADAMAS_BLOCK, lhk_round_up(n - begin, 16)), .scores = scores,
                             .planes = r->planes + first * 3 * lhk_adamas_words(c->dim_k),
                             .weights = r->weights + first * 4 * lhk_adamas_groups(c->dim_k), .factor = r->factor + first,
-                            .offset = r->offset + first, .step = job->parts.levels[kv].step, .lds = r->stride};
+                            .offset = r->offset + first, .step = job->parts.levels[kv].step, .lds = r->stride, .ahead_bytes = (int64_t)job->parts.block_bytes / 64 * 64};
+    if (begin + LHK_ADAMAS_BLOCK < n) scan.ahead = lhk_adamas_block(c, &job->parts, b + 1, kv);
     (c->scoring == LHK_ADAMAS_ASYMMETRIC ? job->kernel->estimates : job->kernel->distances)(&scan);
     for (int64_t row = 0; row < job->group; row++) {
         float *own = scores + row * r->stride;
@@ -245,8 +246,8 @@ static void pick_task(void *context, int64_t kv, uint32_t worker) {
     const select_job *job = context;
     const lhk_adamas_config *c = job->c;
     const select_room *r = &job->room;
-    int32_t *tokens = r->tokens + worker * r->stride;
-    float *kept = r->kept + worker * r->stride, *mean = r->row + worker * c->dim_v;
+    int32_t *tokens = r->tokens + worker * (r->stride + 16);
+    float *kept = r->kept + worker * (r->stride + 16), *mean = r->row + worker * c->dim_v;
     int64_t picked = c->budget - c->sinks - c->recent, head = kv * job->group;
     if (c->remainder) {
         int64_t whole = job->index->length / LHK_ADAMAS_BLOCK, at = (whole * c->kv_heads + kv) * c->dim_v;
