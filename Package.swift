@@ -59,6 +59,13 @@ var targets: [Target] = [
     // Runs the built `longhand` as a child process.
     .testTarget(name: "CommandLineTests", dependencies: ["Longhand", "LonghandModel"], swiftSettings: swiftSettings),
     .testTarget(
+        name: "AdamasTests",
+        dependencies: [
+            "CLonghand", "Longhand", "LonghandAdamas", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention",
+            "LonghandModel", "LonghandWindow",
+        ],
+        swiftSettings: swiftSettings),
+    .testTarget(
         name: "QuantStoreTests", dependencies: ["CLonghand", "LonghandCommon", "LonghandQuantStore"], swiftSettings: swiftSettings),
     .testTarget(name: "RopeTests", dependencies: ["CLonghand", "LonghandRope"], swiftSettings: swiftSettings),
     .testTarget(name: "WindowTests", dependencies: ["CLonghand", "LonghandWindow"], swiftSettings: swiftSettings),

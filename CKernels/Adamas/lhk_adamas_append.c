@@ -104,7 +104,7 @@ lhk_status lhk_adamas_append(lhk_instance *index, const lhk_host *host, const lh
         return lhk_fail(error, LHK_ERROR_CAPACITY, 2, "adamas: %lld tokens do not fit: %lld of %lld in use", (long long)n,
                         (long long)first, (long long)c->capacity);
     index->length = end;
-    if (c->passive || n == 0) return LHK_OK;
+    if (c->passive || c->scoring == LHK_ADAMAS_EXACT || n == 0) return LHK_OK;
     append_job job = {.index = index, .parts = lhk_adamas_parts_of(index), .k = k, .origin = first};
     if (first < c->sample) {
         job.first = first;

@@ -10,6 +10,7 @@
 
 #define LHK_ADAMAS_MANHATTAN 0u
 #define LHK_ADAMAS_ASYMMETRIC 1u
+#define LHK_ADAMAS_EXACT 2u  ///< true scores, read from the store: what any selector can be held against; keeps no codes
 #define LHK_ADAMAS_MOST_SAMPLE 4096
 #define LHK_ADAMAS_LISTS_QUERY 0u  ///< a list per query head
 #define LHK_ADAMAS_LISTS_UNION 1u  ///< per KV head: what any of its query heads picks

@@ -46,7 +46,7 @@ static lhk_status read_budget(const lhk_problem *problem, lhk_adamas_config *c, 
 lhk_status lhk_adamas_configure(const lhk_problem *problem, lhk_adamas_config *out, lhk_error *error) {
     static const char *const names[] = {"budget", "dense_layers", "scoring", "remainder", "lists",
                                         "sinks",  "recent",       "sample",  "center"};
-    static const char *const scorings[] = {"manhattan", "asymmetric", NULL};
+    static const char *const scorings[] = {"manhattan", "asymmetric", "exact", NULL};
     static const char *const lists[] = {"query", "union", "kv", NULL};
     lhk_adamas_config c = {.query_heads = problem->query_heads, .kv_heads = problem->kv_heads, .dim_k = problem->head_dim_k,
                            .dim_v = problem->head_dim_v, .capacity = problem->keys, .query_rows = problem->query_rows,
@@ -65,7 +65,7 @@ lhk_status lhk_adamas_configure(const lhk_problem *problem, lhk_adamas_config *o
     if (status) return status;
     if (remainder && c.scoring == LHK_ADAMAS_MANHATTAN)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, -1,
-                        "adamas: remainder=1 needs scoring=asymmetric; distances do not say what a token weighs");
+                        "adamas: remainder=1 needs scoring=asymmetric or exact; distances do not say what a token weighs");
     const lhk_attention_params *params = problem->params;
     if (params && params->alibi_slopes)
         return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 1, "adamas: ALiBi biases are not part of its scores");
@@ -73,6 +73,7 @@ lhk_status lhk_adamas_configure(const lhk_problem *problem, lhk_adamas_config *o
         return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 1, "adamas: remainder=1 does not know softcaps");
     c.remainder = (uint32_t)remainder;
     c.center = (uint32_t)center;
+    if (c.scoring == LHK_ADAMAS_EXACT) c.center = 0, c.sample = 0;
     c.passive = lhk_problem_layer(problem) < dense_layers || (params && params->window_left >= 0);
     *out = c;
     return LHK_OK;
@@ -87,6 +88,8 @@ bool lhk_adamas_carve(const lhk_adamas_config *c, const void *state, lhk_adamas_
     memset(p, 0, sizeof *p);
     p->block_bytes = c->scoring == LHK_ADAMAS_ASYMMETRIC
                          ? LHK_ADAMAS_BLOCK * (4 * (uint64_t)lhk_adamas_groups(c->dim_k) + sizeof(uint16_t))
+                     : c->scoring == LHK_ADAMAS_EXACT
+                         ? 0
                          : LHK_ADAMAS_BLOCK * 16 * (uint64_t)lhk_adamas_words(c->dim_k);
     if (!c->passive) {
         p->levels = lhk_carve(&carver, heads, sizeof *p->levels);

@@ -117,6 +117,19 @@ static range estimate(const formula *f, const double *hq, double most_q, int64_t
     return (range){factor * (sum - room), factor * (sum + room)};
 }
 
+/// The true score, in log2 units.
+static range exact_score(const formula *f, const lhk_tensor *q, const lhk_tensor *k, int64_t head, int64_t j) {
+    double sum = 0, room = 0;
+    int64_t kv = head / (f->c.query_heads / f->c.kv_heads);
+    for (int64_t c = 0; c < f->c.dim_k; c++) {
+        double product = (double)lhk_load_element(lhk_row(q, 0, head), q->dtype, c) *
+                         lhk_load_element(lhk_row(k, j, kv), k->dtype, c);
+        sum += product;
+        room += fabs(product);
+    }
+    return (range){(sum - 1e-5 * room) * f->scale * 1.4426950408889634, (sum + 1e-5 * room) * f->scale * 1.4426950408889634};
+}
+
 /// Marks keys [from, to) of `chosen` by their intervals: `wanted` of them, later ones first among equals.
 static void mark(const range *scores, int64_t from, int64_t to, int64_t wanted, uint8_t *chosen) {
     for (int64_t j = from; j < to; j++) {
@@ -130,7 +143,7 @@ static void mark(const range *scores, int64_t from, int64_t to, int64_t wanted, 
     }
 }
 
-static void score_head(const formula *f, const lhk_tensor *q, int64_t head, range *scores) {
+static void score_head(const formula *f, const lhk_tensor *q, const lhk_tensor *k, int64_t head, range *scores) {
     double hq[LHK_ADAMAS_MOST_DIM], squares = 0, most = 0;
     for (int64_t c = 0; c < f->c.dim_k; c++) hq[c] = lhk_load_element(lhk_row(q, 0, head), q->dtype, c);
     transform(hq, f->c.dim_k);
@@ -139,8 +152,9 @@ static void score_head(const formula *f, const lhk_tensor *q, int64_t head, rang
         most = fmax(most, fabs(hq[c]));
     }
     for (int64_t j = 0; j < f->keys; j++)
-        scores[j] = f->c.scoring == LHK_ADAMAS_ASYMMETRIC ? estimate(f, hq, most, j)
-                                                          : distance_score(f, hq, sqrt(squares / f->c.dim_k), j);
+        scores[j] = f->c.scoring == LHK_ADAMAS_EXACT        ? exact_score(f, q, k, head, j)
+                    : f->c.scoring == LHK_ADAMAS_ASYMMETRIC ? estimate(f, hq, most, j)
+                                                            : distance_score(f, hq, sqrt(squares / f->c.dim_k), j);
 }
 
 /// A key that one head of the union takes is taken for all.
@@ -152,14 +166,14 @@ static void unite(uint8_t *all, const uint8_t *one, int64_t keys) {
 }
 
 /// The heads of one KV head. `scores` and `sum` have room for [keys] each.
-static void choose(formula *f, const lhk_tensor *q, int64_t kv, range *scores, range *sum, uint8_t *chosen) {
+static void choose(formula *f, const lhk_tensor *q, const lhk_tensor *k, int64_t kv, range *scores, range *sum, uint8_t *chosen) {
     int64_t group = f->c.query_heads / f->c.kv_heads, n = f->keys, from = f->c.sinks, to = n - f->c.recent;
     int64_t wanted = f->c.budget - f->c.sinks - f->c.recent;
     uint8_t *first = chosen + kv * group * n;
     for (int64_t j = 0; j < n; j++) sum[j] = (range){0};
     for (int64_t g = 0; g < group; g++) {
         uint8_t *own = first + g * n;
-        score_head(f, q, kv * group + g, scores);
+        score_head(f, q, k, kv * group + g, scores);
         for (int64_t j = 0; j < n; j++) sum[j] = (range){sum[j].low + scores[j].low, sum[j].high + scores[j].high};
         for (int64_t j = 0; j < n; j++) own[j] = LHK_CHOSEN_YES;
         mark(scores, from, to, wanted, own);
@@ -194,8 +208,8 @@ static lhk_status formula_select(const lhk_problem *problem, const lhk_tensor *q
         f->sorted = malloc((size_t)f->c.sample * dim * sizeof *f->sorted);
         if (!scores || !f->y || !f->rms || !f->sorted) status = lhk_fail(error, LHK_ERROR_MEMORY, -1, "adamas reference: no memory");
         for (int64_t kv = 0; !status && kv < f->c.kv_heads; kv++) {
-            prepare(f, k, kv);
-            choose(f, q, kv, scores, scores + keys, chosen);
+            if (f->c.scoring != LHK_ADAMAS_EXACT) prepare(f, k, kv);
+            choose(f, q, k, kv, scores, scores + keys, chosen);
         }
         free(scores);
         free(f->y);

@@ -3,6 +3,8 @@
 #include "lhk_adamas_index.h"
 #include "lhk_adamas_pick.h"
 
+#include <float.h>
+
 #define LHK_ADAMAS_CHUNK 2048  ///< tokens of one scan task
 static const float log2_e = 1.44269504088896341f;
 
@@ -14,6 +16,7 @@ typedef struct select_room {
     float *most, *mass;         ///< [query_heads][chunks]
     uint64_t *planes;           ///< [query_heads][3][words]
     int32_t *weights;           ///< [query_heads][groups][4]
+    float *queries;             ///< [query_heads][dim_k], exact scores only
     float *factor, *offset, *base;  ///< [query_heads]; base: what the mean adds to every score, in log2
     int32_t *lists;             ///< [lists][list_room]
     int64_t *counts, *offsets;  ///< [lists], [lists + 1]
@@ -40,6 +43,7 @@ static bool carve_room(const lhk_adamas_config *c, int64_t tokens, uint32_t work
     r->mass = lhk_carve(&carver, heads * (uint64_t)r->chunks, sizeof(float));
     r->planes = lhk_carve(&carver, heads * 3 * (uint64_t)lhk_adamas_words(c->dim_k), 8);
     r->weights = lhk_carve(&carver, heads * 4 * (uint64_t)lhk_adamas_groups(c->dim_k), 4);
+    r->queries = lhk_carve(&carver, c->scoring == LHK_ADAMAS_EXACT ? heads * c->dim_k : 0, 4);
     r->factor = lhk_carve(&carver, heads, 4);
     r->offset = lhk_carve(&carver, heads, 4);
     r->base = lhk_carve(&carver, heads, 4);
@@ -69,6 +73,7 @@ typedef struct select_job {
     lhk_adamas_parts parts;
     select_room room;
     const lhk_tensor *q;
+    lhk_store_ref store;
     float scale;  ///< of scores
     int64_t group;
 } select_job;
@@ -128,6 +133,11 @@ static void query_task(void *context, int64_t head, uint32_t worker) {
     float y[LHK_ADAMAS_MOST_DIM + 16] __attribute__((aligned(64)));
     const void *from = lhk_row(job->q, 0, head);
     for (int64_t c = 0; c < job->c->dim_k; c++) y[c] = lhk_load_element(from, job->q->dtype, c);
+    if (job->c->scoring == LHK_ADAMAS_EXACT) {
+        memcpy(job->room.queries + head * job->c->dim_k, y, job->c->dim_k * sizeof *y);
+        job->room.base[head] = 0;
+        return;
+    }
     job->kernel->hadamard(y, job->c->dim_k);
     if (job->c->scoring == LHK_ADAMAS_ASYMMETRIC) weigh_query(job, head, y);
     else code_query(job, y, job->room.planes + head * 3 * lhk_adamas_words(job->c->dim_k));
@@ -144,6 +154,17 @@ static void hide(float *scores, int64_t from, int64_t to) {
     for (int64_t t = from; t < to; t++) scores[t] = -INFINITY;
 }
 
+/// The store's own scores of `count` tokens from `begin` on. Keys that are not numbers come last.
+static void score_exactly(const select_job *job, int64_t kv, int64_t begin, int64_t count, float *scores) {
+    const lhk_adamas_config *c = job->c;
+    lhk_keys keys = {begin, count, NULL};
+    job->store.ops->score(job->store.instance, (uint32_t)kv, job->room.queries + kv * job->group * c->dim_k, c->dim_k,
+                          (int32_t)job->group, &keys, scores, job->room.stride);
+    for (int64_t row = 0; row < job->group; row++)
+        for (float *x = scores + row * job->room.stride, *end = x + count; x < end; x++)
+            *x = isnan(*x) ? -FLT_MAX : *x * job->scale * log2_e;
+}
+
 /// Scores of one block for all query heads of a KV head. Tokens that are taken anyway, and what follows the last, are hidden.
 static void scan_block(const select_job *job, int64_t kv, int64_t b) {
     const lhk_adamas_config *c = job->c;
@@ -156,7 +177,8 @@ static void scan_block(const select_job *job, int64_t kv, int64_t b) {
                             .weights = r->weights + first * 4 * lhk_adamas_groups(c->dim_k), .factor = r->factor + first,
                             .offset = r->offset + first, .step = job->parts.levels[kv].step, .lds = r->stride, .ahead_bytes = (int64_t)job->parts.block_bytes / 64 * 64};
     if (begin + LHK_ADAMAS_BLOCK < n) scan.ahead = lhk_adamas_block(c, &job->parts, b + 1, kv);
-    (c->scoring == LHK_ADAMAS_ASYMMETRIC ? job->kernel->estimates : job->kernel->distances)(&scan);
+    if (c->scoring == LHK_ADAMAS_EXACT) score_exactly(job, kv, begin, lhk_min(LHK_ADAMAS_BLOCK, n - begin), scores);
+    else (c->scoring == LHK_ADAMAS_ASYMMETRIC ? job->kernel->estimates : job->kernel->distances)(&scan);
     for (int64_t row = 0; row < job->group; row++) {
         float *own = scores + row * r->stride;
         hide(own, 0, lhk_min(c->sinks - begin, LHK_ADAMAS_BLOCK));
@@ -331,14 +353,14 @@ lhk_status lhk_adamas_select(lhk_instance *index, const lhk_host *host, const lh
         return LHK_OK;
     }
     select_job job = {.index = index, .c = c, .kernel = lhk_adamas_kernel_of(index), .parts = lhk_adamas_parts_of(index),
-                      .q = q, .group = c->query_heads / c->kv_heads,
+                      .q = q, .store = store, .group = c->query_heads / c->kv_heads,
                       .scale = params && params->scale > 0 ? params->scale : 1 / sqrtf((float)c->dim_k)};
     if (c->remainder && params && params->softcap > 0)
         return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 4, "adamas: remainder=1 does not know softcaps");
     carve_room(c, index->length, host->workers, workspace->data, &job.room, &bytes);
     if (c->remainder) status = lhk_adamas_sum_values(index, host, store, job.room.row, error);
     if (status) return status;
-    for (int64_t head = 0; head < c->query_heads; head++) query_task(&job, head, 0);
+    lhk_parallel_for(host, c->query_heads, query_task, &job);
     lhk_parallel_for(host, c->kv_heads * job.room.chunks, scan_task, &job);
     lhk_parallel_for(host, c->kv_heads, pick_task, &job);
     show(&job, out);
