@@ -37,7 +37,8 @@ var targets: [Target] = [
         ]),
     .target(name: "Longhand", dependencies: ["CLonghand", "LonghandCommon"], swiftSettings: swiftSettings),
     .target(
-        name: "LonghandModel", dependencies: ["CLonghand", "Longhand", "LonghandLayers", "LonghandLinear"],
+        name: "LonghandModel",
+        dependencies: ["CLonghand", "Longhand", "LonghandCommVQ", "LonghandLayers", "LonghandLinear"],
         swiftSettings: swiftSettings),
     .executableTarget(
         name: "LonghandCLI",
@@ -58,6 +59,10 @@ var targets: [Target] = [
         swiftSettings: swiftSettings),
     // Runs the built `longhand` as a child process.
     .testTarget(name: "CommandLineTests", dependencies: ["Longhand", "LonghandModel"], swiftSettings: swiftSettings),
+    .testTarget(
+        name: "CommVQTests",
+        dependencies: ["CLonghand", "Longhand", "LonghandCommVQ", "LonghandCommon", "LonghandModel", "LonghandRope"],
+        swiftSettings: swiftSettings),
     .testTarget(
         name: "QuantStoreTests", dependencies: ["CLonghand", "LonghandCommon", "LonghandQuantStore"], swiftSettings: swiftSettings),
     .testTarget(name: "RopeTests", dependencies: ["CLonghand", "LonghandRope"], swiftSettings: swiftSettings),

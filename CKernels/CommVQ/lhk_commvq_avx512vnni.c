@@ -4,6 +4,7 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include "lhk_commvq_train_plan.h"
 #include "lhk_commvq_vector.h"
 
 LHK_TARGET_BEGIN(LHK_FEATURES_AVX512VNNI)
@@ -120,7 +121,11 @@ LHK_ALWAYS_INLINE void LHK_NAME(bit_dots)(const int rows, const uint8_t *bits, i
 }
 
 #include "lhk_commvq_encode.h"
+#include "lhk_commvq_encode_values.h"
 #include "lhk_commvq_read.h"
-#include "lhk_commvq_body.h"
+#include "lhk_commvq_unpack.h"
+#include "lhk_commvq_score.h"
+#include "lhk_commvq_accumulate.h"
+#include "lhk_commvq_train.h"
 LHK_TARGET_END
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Encoding of a block, included by every ISA file. Sums go over 16 lanes in one order and without FMA, so that all
+/// Encoding of keys, included by every ISA file. Sums go over 16 lanes in one order and without FMA, so that all
 /// variants keep the same bytes.
 
 /// The turn of a token: cosines [P], then sines [P].
@@ -57,8 +57,6 @@ LHK_ALWAYS_INLINE uint16_t LHK_NAME(scale)(float inverse, float dot, float squar
     return scale < 65504 ? lhk_f32_to_f16(scale) : LHK_COMMVQ_NAN;
 }
 
-// ---- keys ----
-
 /// One level of a head: the table as floats, and what distances need.
 typedef struct LHK_NAME(level) {
     lhk_commvq_floats x[LHK_COMMVQ_MAX_PAIRS], y[LHK_COMMVQ_MAX_PAIRS];  ///< [pair][16 codes]
@@ -83,7 +81,7 @@ static void LHK_NAME(take_level)(const lhk_instance *store, const lhk_commvq_lay
 
 /// The pair of codes whose centre is next to the residual x [P], y [P], which it is then taken from.
 LHK_ALWAYS_INLINE uint8_t LHK_NAME(nearest)(const LHK_NAME(level) * level, int64_t pairs, float *residual) {
-    lhk_commvq_floats real = {0}, imaginary = {0}, norm, best = {0};
+    lhk_commvq_floats real = {0}, imaginary = {0}, norm, best = (lhk_commvq_floats){0} + INFINITY;
     lhk_commvq_ints best_a = {0};
     for (int64_t j = 0; j < pairs; j++) {
         const float x = residual[j], y = residual[pairs + j];
@@ -96,7 +94,7 @@ LHK_ALWAYS_INLINE uint8_t LHK_NAME(nearest)(const LHK_NAME(level) * level, int64
         lhk_commvq_floats cross;
         memcpy(&cross, level->cross + a * 16, sizeof cross);
         const lhk_commvq_floats distance = of_b - cross + of_a[a];
-        const lhk_commvq_ints closer = a ? (lhk_commvq_ints)(distance < best) : (lhk_commvq_ints){0} - 1;
+        const lhk_commvq_ints closer = (lhk_commvq_ints)(distance < best);
         best = (lhk_commvq_floats)(((lhk_commvq_ints)distance & closer) | ((lhk_commvq_ints)best & ~closer));
         best_a = (a & closer) | (best_a & ~closer);
     }
@@ -152,83 +150,4 @@ static void LHK_NAME(encode_keys)(const lhk_commvq_append_job *job, int64_t begi
         }
     }
     for (int64_t i = 0; i < count; i++) ((uint16_t *)(void *)block)[t0 + i] = LHK_NAME(scale)(inverse[i], dots[i], squares[i]);
-}
-
-// ---- values ----
-
-#define LHK_COMMVQ_SWEEPS 4  ///< most rounds over the bits of a value
-
-/// Bits whose sum of rows is near to value x: coordinate descent from the signs of the products with the rows.
-static void LHK_NAME(find_bits)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, const float *x,
-                                uint8_t *bit) {
-    const int64_t bits = l->value_bits, dim = l->dim_v;
-    const float *columns = (const float *)(const void *)lhk_commvq_at(store, l->value_columns) + (int64_t)head * bits * dim;
-    const float *gram = (const float *)(const void *)lhk_commvq_at(store, l->value_gram) + (int64_t)head * bits * bits;
-    const float *centre = (const float *)(const void *)lhk_commvq_at(store, l->value_centre) + (int64_t)head * dim;
-    _Alignas(64) float slope[LHK_COMMVQ_MAX_BITS], half[LHK_COMMVQ_MAX_BITS];  // of the error's square; bits as +-1/2
-    memset(slope, 0, (size_t)bits * sizeof *slope);
-    for (int64_t c = 0; c < dim; c++)
-        for (int64_t k = 0; k < bits; k++) slope[k] += (x[c] - centre[c]) * columns[c * bits + k];
-    for (int64_t k = 0; k < bits; k++) half[k] = slope[k] > 0 ? 0.5f : -0.5f;
-    for (int64_t i = 0; i < bits; i++)
-        for (int64_t k = 0; k < bits; k++) slope[k] -= half[i] * gram[i * bits + k];
-    for (int sweep = 0, flips = 1; sweep < LHK_COMMVQ_SWEEPS && flips; sweep++) {
-        flips = 0;
-        for (int64_t i = 0; i < bits; i++) {
-            if (!(4 * half[i] * slope[i] + gram[i * bits + i] < 0)) continue;
-            const float change = 2 * half[i];
-            for (int64_t k = 0; k < bits; k++) slope[k] += change * gram[i * bits + k];
-            half[i] = -half[i];
-            flips++;
-        }
-    }
-    for (int64_t k = 0; k < bits; k++) bit[k] = half[k] > 0;
-}
-
-/// A value of bits, without its scale.
-static void LHK_NAME(sum_rows)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, const uint8_t *bit,
-                               float *out) {
-    const int64_t bits = l->value_bits, dim = l->dim_v;
-    const float *rows = (const float *)(const void *)lhk_commvq_at(store, l->value_rows) + (int64_t)head * bits * dim;
-    memcpy(out, (const float *)(const void *)lhk_commvq_at(store, l->value_offset) + (int64_t)head * dim, (size_t)dim * sizeof *out);
-    for (int64_t k = 0; k < bits; k++, rows += dim)
-        if (bit[k])
-            for (int64_t c = 0; c < dim; c++) out[c] += rows[c];
-}
-
-static void LHK_NAME(encode_values)(const lhk_commvq_append_job *job, int64_t begin, int64_t end) {
-    const lhk_commvq_layout *l = &job->layout;
-    const int64_t t0 = begin % LHK_COMMVQ_BLOCK, dim = l->dim_v, bits = l->value_bits;
-    uint8_t *block = lhk_commvq_block(job->store, l, begin);
-    float inverse[LHK_COMMVQ_BLOCK], dots[LHK_COMMVQ_BLOCK] = {0}, squares[LHK_COMMVQ_BLOCK] = {0};
-    _Alignas(64) float x[LHK_COMMVQ_MAX_DIM], sum[LHK_COMMVQ_MAX_DIM];
-    uint8_t bit[LHK_COMMVQ_MAX_BITS];
-    LHK_NAME(norms)(job, begin, end, true, inverse);
-    for (uint32_t head = 0; head < l->kv_heads; head++)
-        for (int64_t token = begin; token < end; token++) {
-            const int64_t i = token - begin, t = t0 + i;
-            const float factor = isnan(inverse[i]) ? 0 : inverse[i];
-            lhk_commvq_load_row(job, token, head, true, x);
-            for (int64_t c = 0; c < dim; c++) x[c] = factor != 0 ? x[c] * factor : 0;
-            LHK_NAME(find_bits)(job->store, l, head, x, bit);
-            LHK_NAME(sum_rows)(job->store, l, head, bit, sum);
-            dots[i] += LHK_NAME(dot16)(x, sum, dim);
-            squares[i] += LHK_NAME(dot16)(sum, sum, dim);
-            uint8_t *to = lhk_commvq_value_bits(l, block, head) + t / 4 * (bits / 2);
-            for (int64_t k = 0; k < bits; k++) {
-                uint8_t *byte = to + k / 2;
-                const int place = (int)(k % 2 * 4 + t % 4);
-                *byte = (uint8_t)((*byte & ~(1 << place)) | bit[k] << place);
-            }
-        }
-    uint16_t *scales = (uint16_t *)(void *)block + LHK_COMMVQ_BLOCK;
-    for (int64_t i = 0; i < end - begin; i++) scales[t0 + i] = LHK_NAME(scale)(inverse[i], dots[i], squares[i]);
-    for (int64_t i = 0; i < end - begin; i++)
-        if (scales[t0 + i] == LHK_COMMVQ_NAN)
-            atomic_store_explicit(&((lhk_commvq_state *)job->store)->values_nonfinite, 1, memory_order_relaxed);
-}
-
-void LHK_NAME(encode)(const lhk_commvq_append_job *job, int64_t begin, int64_t end) {
-    LHK_NAME(encode_keys)(job, begin, end);
-    LHK_NAME(encode_values)(job, begin, end);
 }

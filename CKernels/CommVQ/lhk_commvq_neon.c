@@ -3,6 +3,7 @@
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
+#include "lhk_commvq_train_plan.h"
 #include "lhk_commvq_vector.h"
 
 #define LHK_NAME(x) lhk_commvq_neon_##x
@@ -83,6 +84,10 @@ LHK_ALWAYS_INLINE void LHK_NAME(bit_dots)(const int rows, const uint8_t *bits, i
 }
 
 #include "lhk_commvq_encode.h"
+#include "lhk_commvq_encode_values.h"
 #include "lhk_commvq_read.h"
-#include "lhk_commvq_body.h"
+#include "lhk_commvq_unpack.h"
+#include "lhk_commvq_score.h"
+#include "lhk_commvq_accumulate.h"
+#include "lhk_commvq_train.h"
 #endif

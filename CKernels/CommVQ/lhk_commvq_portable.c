@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The tile operations in plain C, for any processor.
+#include "lhk_commvq_train_plan.h"
 #include "lhk_commvq_vector.h"
 
 #define LHK_NAME(x) lhk_commvq_portable_##x
@@ -54,5 +55,9 @@ LHK_ALWAYS_INLINE void LHK_NAME(bit_dots)(const int rows, const uint8_t *bits, i
 }
 
 #include "lhk_commvq_encode.h"
+#include "lhk_commvq_encode_values.h"
 #include "lhk_commvq_read.h"
-#include "lhk_commvq_body.h"
+#include "lhk_commvq_unpack.h"
+#include "lhk_commvq_score.h"
+#include "lhk_commvq_accumulate.h"
+#include "lhk_commvq_train.h"

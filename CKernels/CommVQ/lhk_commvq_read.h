@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Tokens as rows of floats: `read_rows`, `unpack`, and scores of lists. Included by every ISA file after the encoder; plain
+/// Tokens as rows of floats: `read_rows`, and what lists and unpacking take from it. Included by every ISA file after the encoder; plain
 /// arithmetic without FMA, so that all agree on every bit.
 
 /// Up to 64 tokens of a head, gathered.
@@ -95,24 +95,4 @@ lhk_status LHK_NAME(read_rows)(const lhk_instance *store, uint32_t head, int64_t
         }
     }
     return LHK_OK;
-}
-
-uint32_t LHK_NAME(unpack)(const lhk_instance *store, uint32_t head, const lhk_keys *keys, const lhk_panels *panels,
-                          uint8_t *block) {
-    const lhk_commvq_state *state = lhk_commvq(store);
-    const lhk_commvq_layout l = lhk_commvq_layout_of(state);
-    LHK_NAME(tile) tile;
-    _Alignas(64) float rows[16][LHK_COMMVQ_MAX_DIM];
-    for (int64_t first = 0; first < keys->count; first += tile.count) {
-        LHK_NAME(gather)(store, &l, head, keys, first, true, &tile);
-        LHK_NAME(all_sums)(store, &l, head, tile.codes, tile.sums);
-        for (int64_t i = 0; i < tile.count; i += 16) {
-            const int64_t n = lhk_min(16, tile.count - i);
-            for (int64_t x = 0; x < n; x++) LHK_NAME(read_key)(store, &l, head, &tile, i + x, rows[x]);
-            lhk_panel_pack_keys(panels, block, first + i, n, (const uint8_t *)rows, sizeof *rows, LHK_DTYPE_F32, l.dim_k);
-            for (int64_t x = 0; x < n; x++) LHK_NAME(read_value)(store, &l, head, &tile, i + x, rows[x]);
-            lhk_panel_pack_values(panels, block, first + i, n, (const uint8_t *)rows, sizeof *rows, LHK_DTYPE_F32, l.dim_v);
-        }
-    }
-    return atomic_load_explicit(&state->values_nonfinite, memory_order_relaxed);
 }

@@ -133,6 +133,8 @@ static inline uint16_t *lhk_commvq_exact(const lhk_instance *store, const lhk_co
 lhk_status lhk_commvq_check_tables(const lhk_problem *problem, const lhk_commvq_state *shape, lhk_error *error);
 /// Fills the tables of a state whose header is set.
 lhk_status lhk_commvq_fill_tables(const lhk_problem *problem, lhk_instance *store, lhk_error *error);
+/// The model's channel of each planar one: first members of the rotary pairs, then second ones.
+void lhk_commvq_pair_channels(uint32_t head_dim, uint32_t rotated, uint32_t interleaved, uint16_t *out);
 /// Fills the tables of turns and the order of channels.
 lhk_status lhk_commvq_fill_turns(const lhk_problem *problem, bool random, lhk_instance *store, lhk_error *error);
 

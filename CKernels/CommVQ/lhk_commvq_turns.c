@@ -13,6 +13,14 @@ static void put(float *to, uint32_t pairs, const double *frequencies, double pos
     }
 }
 
+void lhk_commvq_pair_channels(uint32_t head_dim, uint32_t rotated, uint32_t interleaved, uint16_t *out) {
+    for (uint32_t j = 0; j < head_dim / 2; j++) {
+        bool halves = j < rotated / 2 && !interleaved;  // dimensions that do not turn are paired as neighbours
+        out[j] = (uint16_t)(halves ? j : 2 * j);
+        out[head_dim / 2 + j] = (uint16_t)(halves ? j + rotated / 2 : 2 * j + 1);
+    }
+}
+
 lhk_status lhk_commvq_fill_turns(const lhk_problem *problem, bool random, lhk_instance *store, lhk_error *error) {
     const lhk_commvq_layout l = lhk_commvq_layout_of(lhk_commvq(store));
     const lhk_position_params plain = {.struct_size = sizeof plain, .base = 10000};
@@ -23,12 +31,7 @@ lhk_status lhk_commvq_fill_turns(const lhk_problem *problem, bool random, lhk_in
     // The magnitude (YaRN) is of no concern: it scales keys, and codes hold directions.
     lhk_status status = lhk_rope_frequencies(params, l.dim_k, frequencies, &dims, &interleaved, &magnitude, error);
     if (status) return status;
-    uint16_t *channels = (uint16_t *)(void *)lhk_commvq_at(store, l.channels);
-    for (uint32_t j = 0; j < l.pairs; j++) {
-        bool halves = j < dims / 2 && !interleaved;  // dimensions that do not turn are paired as neighbours
-        channels[j] = (uint16_t)(halves ? j : 2 * j);
-        channels[l.pairs + j] = (uint16_t)(halves ? j + dims / 2 : 2 * j + 1);
-    }
+    lhk_commvq_pair_channels(l.dim_k, dims, interleaved, (uint16_t *)(void *)lhk_commvq_at(store, l.channels));
     int16_t *token = (int16_t *)(void *)lhk_commvq_at(store, l.turn_token);
     for (uint32_t j = 0; j < l.pairs; j++)
         for (int t = 0; t < LHK_COMMVQ_BLOCK; t++) {
