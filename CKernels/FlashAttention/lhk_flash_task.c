@@ -61,6 +61,12 @@ static int64_t count_visible(const lhk_flash_strip *strip, int32_t r) {
 /// Sets the columns of `strip` to those of the piece that some row sees; false when there are none.
 static bool set_columns(lhk_flash_strip *strip, const lhk_flash_piece *piece, const lhk_flash_span *spans, int64_t sink,
                         uint64_t *attended) {
+    if (piece->whole) {
+        strip->begin = piece->begin;
+        strip->end = piece->end;
+        *attended += (uint64_t)(strip->rows * (piece->end - piece->begin));
+        return true;
+    }
     int64_t base = piece->index ? 0 : piece->base;
     int32_t limit = piece->index ? INT32_MAX : LHK_BLOCK_TOKENS, low = INT32_MAX, high = 0;
     strip->sink = clamp_column(sink, base, limit);
@@ -217,7 +223,7 @@ static void attend_directly(const lhk_flash_tile *tile) {
 /// Resolves masks per row and the tile's reach; counts what the mask shows.
 static void set_rows(const lhk_flash_tile *tile, lhk_flash_walk *walk) {
     const lhk_flash_scratch *scratch = tile->scratch;
-    walk->low = INT64_MAX;
+    walk->low = walk->whole_high = INT64_MAX;
     for (int64_t r = 0; r < tile->task->rows; r++) {
         int64_t row = lhk_flash_query_row(tile->plan, tile->task, r);
         lhk_flash_span span = lhk_flash_visible(tile->plan->call, &tile->task->sequence, row);
@@ -225,6 +231,8 @@ static void set_rows(const lhk_flash_tile *tile, lhk_flash_walk *walk) {
         scratch->positions[r] = row + tile->task->sequence.offset;
         walk->low = lhk_min(walk->low, span.begin);
         walk->high = lhk_max(walk->high, span.end);
+        walk->whole_low = lhk_max(walk->whole_low, span.begin);
+        walk->whole_high = lhk_min(walk->whole_high, span.end);
         walk->sink_end = lhk_max(walk->sink_end, span.sink_end);
         if (tile->task->split == 0) scratch->counts[1] += (uint64_t)(span.end - span.begin + span.sink_end);
     }

@@ -50,7 +50,7 @@ import Testing
         calibration.keySteps = 12
         calibration.valueRounds = 4
         var errors: [CommVQCalibration.HeadError] = []
-        try calibration.run(trace: TraceFile(path: trace), host: KernelHost.openMP(workers: 2), to: output) { errors += $0 + []; _ = $1 }
+        try calibration.run(trace: TraceFile(path: trace), host: KernelHost.openMP(workers: 2), to: output) { found, _ in errors += found }
         #expect(errors.count == Self.heads)
         // Noise is 4 % of the energy; codes that know the directions leave little more than a part of it.
         for error in errors { #expect(error.keys < 0.05 && error.values < 0.12, "\(error)") }
@@ -60,7 +60,7 @@ import Testing
         var configuration = CacheConfiguration(
             layers: [CacheLayer(queryHeads: Self.heads, kvHeads: Self.heads, headDimK: Self.dim, headDimV: Self.dim)], capacity: 64)
         configuration.store = "commvq:bits=\(bits),calibration=\(output)"
-        try CalibratedMethods.fill(&configuration)
+        try configuration.loadCalibrations()
         let books = configuration.layers[0].parameters.map { Codebook(name: $0.name, shape: $0.shape, values: $0.values) }
         #expect(books.map(\.name) == ["commvq.key_codebook", "commvq.value_codebook", "commvq.value_offset"])
         let store = try Store(
@@ -91,11 +91,11 @@ import Testing
         var configuration = CacheConfiguration(
             layers: [CacheLayer(queryHeads: 1, kvHeads: 1, headDimK: 64, headDimV: 64)], capacity: 64)
         configuration.store = "commvq:calibration=\(trace)"
-        #expect(throws: ModelError.self) { try CalibratedMethods.fill(&configuration) }
+        #expect(throws: SafetensorsError.self) { try configuration.loadCalibrations() }
         configuration.store = "commvq:calibration=/nowhere/at/all"
-        #expect(throws: SafetensorsError.self) { try CalibratedMethods.fill(&configuration) }
+        #expect(throws: SafetensorsError.self) { try configuration.loadCalibrations() }
         configuration.store = "bf16"
-        try CalibratedMethods.fill(&configuration)
+        try configuration.loadCalibrations()
         #expect(configuration.layers[0].parameters.isEmpty)
     }
 }

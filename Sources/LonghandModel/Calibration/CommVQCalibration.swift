@@ -42,7 +42,7 @@ public struct CommVQCalibration {
         let writer = try SafetensorsWriter(
             path: path, tensors: declarations,
             metadata: [
-                "format": "longhand.calibration/1", "method": "commvq", "bits": "\(bits)", "seed": "\(seed)",
+                "format": CalibrationFile.format, "method": "commvq", "bits": "\(bits)", "seed": "\(seed)",
                 "key_steps": "\(keySteps)", "value_rounds": "\(valueRounds)", "tokens": "\(trace.tokens)",
                 "model": trace.file.metadata["model"] ?? "", "text": trace.file.metadata["text"] ?? "",
             ])
