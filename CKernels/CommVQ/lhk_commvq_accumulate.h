@@ -48,23 +48,26 @@ LHK_ALWAYS_INLINE void LHK_NAME(add_bits)(const int rows, const uint8_t *bits, i
 }
 
 /// out += weighted bits times the codebook.
-static void LHK_NAME(finish_values)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, int32_t rows,
-                                    const LHK_NAME(bit_sums) * sums, float *out, int64_t ldo) {
+LHK_ALWAYS_INLINE void LHK_NAME(finish_values)(const int rows, const lhk_instance *store, const lhk_commvq_layout *l,
+                                               uint32_t head, const LHK_NAME(bit_sums) * sums, float *out, int64_t ldo) {
     const int64_t dim = l->dim_v, bits = l->value_bits;
     const float *table = (const float *)(const void *)lhk_commvq_at(store, l->value_rows) + (int64_t)head * bits * dim;
     const float *offset = (const float *)(const void *)lhk_commvq_at(store, l->value_offset) + (int64_t)head * dim;
     for (int64_t c = 0; c < dim; c += 16) {
         lhk_commvq_floats sum[LHK_COMMVQ_ROWS], row;
-        for (int32_t r = 0; r < rows; r++) {
+        memcpy(&row, offset + c, sizeof row);
+        LHK_UNROLL
+        for (int r = 0; r < rows; r++) {
             memcpy(&sum[r], out + r * ldo + c, sizeof row);
-            memcpy(&row, offset + c, sizeof row);
-            sum[r] += sums->weight[r] * row;
+            LHK_NAME(add)(&sum[r], &row, sums->weight[r]);
         }
         for (int64_t k = 0; k < bits; k++) {
             memcpy(&row, table + k * dim + c, sizeof row);
-            for (int32_t r = 0; r < rows; r++) sum[r] += sums->sums[r][k] * row;
+            LHK_UNROLL
+            for (int r = 0; r < rows; r++) LHK_NAME(add)(&sum[r], &row, sums->sums[r][k]);
         }
-        for (int32_t r = 0; r < rows; r++) memcpy(out + r * ldo + c, &sum[r], sizeof row);
+        LHK_UNROLL
+        for (int r = 0; r < rows; r++) memcpy(out + r * ldo + c, &sum[r], sizeof row);
     }
 }
 
@@ -137,7 +140,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(accumulate_rows)(const int rows, const lhk_insta
         }
         LHK_NAME(add_bits)(rows, bits, l->value_bits, (const float (*)[LHK_COMMVQ_BLOCK])weights, scales, &sums);
     }
-    LHK_NAME(finish_values)(store, l, head, rows, &sums, out, ldo);
+    LHK_NAME(finish_values)(rows, store, l, head, &sums, out, ldo);
 }
 
 void LHK_NAME(accumulate)(const lhk_instance *store, uint32_t head, const float *p, int64_t ldp, int32_t rows,

@@ -14,13 +14,22 @@ LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_commvq_floats 
         _mm256_storeu_ps((float *)to + 8 * i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from + i)));
 }
 
+LHK_ALWAYS_INLINE void LHK_NAME(add)(lhk_commvq_floats *sum, const lhk_commvq_floats *x, float factor) {
+    for (int i = 0; i < 16; i += 8) {
+        float *to = (float *)sum + i;
+        _mm256_storeu_ps(to, _mm256_fmadd_ps(_mm256_loadu_ps((const float *)x + i), _mm256_set1_ps(factor), _mm256_loadu_ps(to)));
+    }
+}
+
+/// Adds 32 bytes, shifted, to two times 16 words: as the high bytes of words they are shifted by 8, in the order of tokens.
 LHK_ALWAYS_INLINE void LHK_NAME(widen)(__m256i bytes, int32_t exponent, bool first, int16_t *to) {
-    const __m128i shift = _mm_cvtsi32_si128(exponent);
+    const __m128i back = _mm_cvtsi32_si128(8 - exponent);
     for (int i = 0; i < 2; i++) {
-        __m128i half = i ? _mm256_extracti128_si256(bytes, 1) : _mm256_castsi256_si128(bytes);
-        __m256i words = _mm256_sll_epi16(_mm256_cvtepi8_epi16(half), shift);
-        if (!first) words = _mm256_add_epi16(words, _mm256_loadu_si256((const __m256i *)(to + 16 * i)));
-        _mm256_storeu_si256((__m256i *)(to + 16 * i), words);
+        const __m256i zero = _mm256_setzero_si256();
+        __m256i words = i ? _mm256_unpackhi_epi8(zero, bytes) : _mm256_unpacklo_epi8(zero, bytes);
+        words = _mm256_sra_epi16(words, back);
+        if (!first) words = _mm256_add_epi16(words, _mm256_loadu_si256((const __m256i *)(to + 32 * i)));
+        _mm256_storeu_si256((__m256i *)(to + 32 * i), words);
     }
 }
 
@@ -42,8 +51,8 @@ LHK_ALWAYS_INLINE void LHK_NAME(sums)(const int8_t *table, int64_t pairs, const 
                 x = _mm256_sub_epi8(x, _mm256_shuffle_epi8(ty, b));
                 y = _mm256_add_epi8(y, _mm256_shuffle_epi8(tx, b));
             }
-            LHK_NAME(widen)(x, exponent, first, sums[j][0] + t);
-            LHK_NAME(widen)(y, exponent, first, sums[j][1] + t);
+            LHK_NAME(widen)(x, exponent, first, sums[j][0] + t / 2);
+            LHK_NAME(widen)(y, exponent, first, sums[j][1] + t / 2);
         }
 }
 

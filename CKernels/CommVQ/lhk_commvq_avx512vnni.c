@@ -14,11 +14,18 @@ LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_commvq_floats 
     *to = (lhk_commvq_floats)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
 }
 
-/// Adds 64 bytes, shifted, to 64 words.
+LHK_ALWAYS_INLINE void LHK_NAME(add)(lhk_commvq_floats *sum, const lhk_commvq_floats *x, float factor) {
+    *sum = (lhk_commvq_floats)_mm512_fmadd_ps((__m512)*x, _mm512_set1_ps(factor), (__m512)*sum);
+}
+
+/// Adds 64 bytes, shifted, to 64 words: as the high bytes of words they are shifted by 8, in the order of tokens.
 LHK_ALWAYS_INLINE void LHK_NAME(widen)(__m512i bytes, int32_t exponent, bool first, int16_t *to) {
-    const __m128i shift = _mm_cvtsi32_si128(exponent);
-    __m512i low = _mm512_sll_epi16(_mm512_cvtepi8_epi16(_mm512_castsi512_si256(bytes)), shift);
-    __m512i high = _mm512_sll_epi16(_mm512_cvtepi8_epi16(_mm512_extracti64x4_epi64(bytes, 1)), shift);
+    const __m128i back = _mm_cvtsi32_si128(8 - exponent);
+    __m512i low = _mm512_unpacklo_epi8(_mm512_setzero_si512(), bytes), high = _mm512_unpackhi_epi8(_mm512_setzero_si512(), bytes);
+    if (!__builtin_constant_p(exponent)) {
+        low = _mm512_sra_epi16(low, back);
+        high = _mm512_sra_epi16(high, back);
+    }
     if (!first) {
         low = _mm512_add_epi16(low, _mm512_loadu_si512(to));
         high = _mm512_add_epi16(high, _mm512_loadu_si512(to + 32));

@@ -136,12 +136,13 @@ static void LHK_NAME(encode_keys)(const lhk_commvq_append_job *job, int64_t begi
     _Alignas(64) float key[LHK_COMMVQ_BLOCK][LHK_COMMVQ_MAX_DIM], rest[LHK_COMMVQ_BLOCK][LHK_COMMVQ_MAX_DIM];
     LHK_NAME(norms)(job, begin, end, false, inverse);
     for (uint32_t head = 0; head < l->kv_heads; head++) {
-        uint8_t *codes = lhk_commvq_key_codes(l, block, head) + t0;
+        uint8_t *codes = lhk_commvq_key_codes(l, block, head);
         LHK_NAME(take_keys)(job, head, begin, end, inverse, key);
         memcpy(rest, key, (size_t)count * sizeof *key);
         for (uint32_t r = 0; r < l->levels; r++, codes += LHK_COMMVQ_BLOCK) {
             LHK_NAME(take_level)(job->store, l, head, r, &level);
-            for (int64_t i = 0; i < count; i++) codes[i] = LHK_NAME(nearest)(&level, l->pairs, rest[i]);
+            for (int64_t i = 0; i < count; i++)
+                codes[lhk_commvq_place(t0 + i)] = LHK_NAME(nearest)(&level, l->pairs, rest[i]);
         }
         for (int64_t i = 0; i < count; i++) {
             for (int64_t c = 0; c < dim; c++) rest[i][c] = key[i][c] - rest[i][c];

@@ -12,15 +12,22 @@ LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_commvq_floats 
     for (int i = 0; i < 4; i++) vst1q_f32((float *)to + 4 * i, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from + 4 * i))));
 }
 
+LHK_ALWAYS_INLINE void LHK_NAME(add)(lhk_commvq_floats *sum, const lhk_commvq_floats *x, float factor) {
+    for (int i = 0; i < 16; i += 4) {
+        float *to = (float *)sum + i;
+        vst1q_f32(to, vfmaq_n_f32(vld1q_f32(to), vld1q_f32((const float *)x + i), factor));
+    }
+}
+
 LHK_ALWAYS_INLINE void LHK_NAME(widen)(int8x16_t bytes, int32_t exponent, bool first, int16_t *to) {
     const int16x8_t shift = vdupq_n_s16((int16_t)exponent);
     int16x8_t low = vshlq_s16(vmovl_s8(vget_low_s8(bytes)), shift), high = vshlq_s16(vmovl_s8(vget_high_s8(bytes)), shift);
     if (!first) {
         low = vaddq_s16(low, vld1q_s16(to));
-        high = vaddq_s16(high, vld1q_s16(to + 8));
+        high = vaddq_s16(high, vld1q_s16(to + 32));
     }
     vst1q_s16(to, low);
-    vst1q_s16(to + 8, high);
+    vst1q_s16(to + 32, high);
 }
 
 /// Sums of bytes may wrap on the way; where they end, they fit.
@@ -36,8 +43,8 @@ LHK_ALWAYS_INLINE void LHK_NAME(sums)(const int8_t *table, int64_t pairs, const 
                 x = vsubq_s8(vaddq_s8(x, vqtbl1q_s8(tx, a)), vqtbl1q_s8(ty, b));
                 y = vaddq_s8(vaddq_s8(y, vqtbl1q_s8(ty, a)), vqtbl1q_s8(tx, b));
             }
-            LHK_NAME(widen)(x, exponent, first, sums[j][0] + t);
-            LHK_NAME(widen)(y, exponent, first, sums[j][1] + t);
+            LHK_NAME(widen)(x, exponent, first, sums[j][0] + t / 2);
+            LHK_NAME(widen)(y, exponent, first, sums[j][1] + t / 2);
         }
 }
 

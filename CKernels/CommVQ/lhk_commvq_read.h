@@ -27,9 +27,9 @@ static void LHK_NAME(gather)(const lhk_instance *store, const lhk_commvq_layout 
         const uint16_t *scales = (const uint16_t *)(const void *)block;
         out->key_scales[i] = lhk_f16_to_f32(scales[t]);
         out->value_scales[i] = lhk_f16_to_f32(scales[LHK_COMMVQ_BLOCK + t]);
-        const uint8_t *from = lhk_commvq_key_codes(l, block, head) + t;
+        const uint8_t *from = lhk_commvq_key_codes(l, block, head) + lhk_commvq_place(t);
         for (uint32_t r = 0; r < l->levels && codes; r++)
-            out->codes[r * LHK_COMMVQ_BLOCK + i] = from[r * LHK_COMMVQ_BLOCK];
+            out->codes[r * LHK_COMMVQ_BLOCK + lhk_commvq_place(i)] = from[r * LHK_COMMVQ_BLOCK];
     }
 }
 
@@ -39,8 +39,13 @@ LHK_ALWAYS_INLINE void LHK_NAME(all_sums)(const lhk_instance *store, const lhk_c
     const int64_t stage_bytes = (int64_t)LHK_COMMVQ_STAGE * l->pairs * 32;
     const int8_t *table = (const int8_t *)lhk_commvq_at(store, l->key_table) + (int64_t)head * l->stages * stage_bytes;
     const int32_t *exponents = (const int32_t *)(const void *)lhk_commvq_at(store, l->key_exponent) + head * l->stages;
-    for (uint32_t m = 0; m < l->stages; m++)
-        LHK_NAME(sums)(table + m * stage_bytes, l->pairs, codes + m * LHK_COMMVQ_STAGE * LHK_COMMVQ_BLOCK, exponents[m], m == 0,
+    if (l->stages == 1) {  // a stage alone has the exponent 8
+        LHK_NAME(sums)(table, l->pairs, codes, 8, true, sums);
+        return;
+    }
+    LHK_NAME(sums)(table, l->pairs, codes, exponents[0], true, sums);
+    for (uint32_t m = 1; m < l->stages; m++)
+        LHK_NAME(sums)(table + m * stage_bytes, l->pairs, codes + m * LHK_COMMVQ_STAGE * LHK_COMMVQ_BLOCK, exponents[m], false,
                        sums);
 }
 

@@ -6,6 +6,7 @@
 ///       each pair x += x_a - y_b, y += y_a + x_b over 8 levels of codes [8][64], table [8][pairs][x, y][16]; `first` sets
 ///   LHK_NAME(dots)(rows, pairs, sums, turns, q, acc)   acc[r][t] = sum over pairs of q_r . turned(sums): turned with cosines
 ///       and sines of 2^14, each product rounded to 16 bits after a shift by 15; q [rows][pairs][2]
+///   LHK_NAME(add)(sum, x, factor)   sum += x * factor, 16 floats, rounded once or twice
 ///   LHK_NAME(bit_dots)(rows, bits, n, w, acc)   acc[r][k] = sum over 64 tokens of w_r[t] where bit k of token t is set
 
 /// Queries of up to LHK_COMMVQ_ROWS rows, planar, times the steps of the pairs and a factor that leaves sums of products with
@@ -21,15 +22,25 @@ static void LHK_NAME(take_queries)(const lhk_instance *store, const lhk_commvq_l
     const float *steps = (const float *)(const void *)lhk_commvq_at(store, l->key_step) + head * l->pairs;
     const int64_t pairs = l->pairs;
     for (int32_t r = 0; r < rows; r++, q += ldq) {
-        float sum = 0, most = 0, *to = out->q[r];
+        float *to = out->q[r], most = 0;
+        lhk_commvq_floats lengths = {0}, longest = {0};
         for (int64_t j = 0; j < pairs; j++) {
             to[j] = q[channels[j]] * steps[j];
             to[pairs + j] = q[channels[pairs + j]] * steps[j];
-            float length = sqrtf(to[j] * to[j] + to[pairs + j] * to[pairs + j]);
-            sum += length;
-            most = length > most ? length : most;
         }
-        // Turned, the two members of a pair sum to sqrt(2) of its length at most.
+        for (int64_t j = 0; j < pairs; j += 16) {
+            lhk_commvq_floats x, y;
+            memcpy(&x, to + j, sizeof x);
+            memcpy(&y, to + pairs + j, sizeof y);
+            // Turned, the members of a pair sum to sqrt(2) of its length at most; this is no shorter.
+            const lhk_commvq_floats length = (lhk_commvq_floats)((lhk_commvq_ints)x & 0x7fffffff) +
+                                             (lhk_commvq_floats)((lhk_commvq_ints)y & 0x7fffffff);
+            const lhk_commvq_ints longer = (lhk_commvq_ints)(length > longest);
+            lengths += length;
+            longest = (lhk_commvq_floats)(((lhk_commvq_ints)length & longer) | ((lhk_commvq_ints)longest & ~longer));
+        }
+        const float sum = LHK_NAME(total)(&lengths);
+        for (int i = 0; i < 16; i++) most = longest[i] > most ? longest[i] : most;
         const bool usable = sum > 1e-30f && sum < 1e30f;
         const float factor = usable ? fminf(90000 / (1.41422f * sum), 32000 / most) : 0;
         for (int64_t c = 0; c < 2 * pairs; c++) to[c] = usable ? to[c] * factor : 0;

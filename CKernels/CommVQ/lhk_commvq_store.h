@@ -7,7 +7,7 @@
 ///   key_table    i8  [kv_heads][R][P][x, y][16]   a code's entry is worth 2^exponent[stage] * step[pair]
 ///   exact rows   bf16 [sinks, then 64 + recent slots][kv_heads][head_dim_k, then head_dim_v]   keys with positions
 ///   a block      f16 key scale [64], f16 value scale [64], then per KV head
-///                key codes [R][64 tokens], a byte a | b << 4, and value bits [16 quads of tokens][N/16][8 bytes], in which
+///                key codes [R][64 tokens], a byte a | b << 4 at the token's place, and value bits [16 quads of tokens][N/16][8 bytes], in which
 ///                bit 4 * lane + i is bit `lane` of token i of the quad
 #ifndef LHK_COMMVQ_STORE_H
 #define LHK_COMMVQ_STORE_H
@@ -106,6 +106,10 @@ static inline lhk_commvq_layout lhk_commvq_layout_of(const lhk_commvq_state *s) 
 }
 
 static inline uint8_t *lhk_commvq_at(const lhk_instance *store, uint64_t offset) { return (uint8_t *)store + offset; }
+
+/// Place of token t of a block among 64 bytes of codes: where interleaving with zeros, within 128 bits as instruction sets have
+/// it, gives words in the order of tokens.
+static inline int64_t lhk_commvq_place(int64_t t) { return t % 32 / 8 * 16 + t / 32 * 8 + t % 8; }
 
 /// Block that holds `token`: its key scales, then its value scales.
 static inline uint8_t *lhk_commvq_block(const lhk_instance *store, const lhk_commvq_layout *l, int64_t token) {

@@ -73,56 +73,40 @@ public struct CommVQCalibration {
 
     private func train(_ trace: TraceFile, _ layer: TraceLayer, _ host: KernelHost) throws -> ([[Float]], [HeadError]) {
         let range = min(Self.skipped, trace.tokens)..<trace.tokens
-        func rows(_ part: TracePart) throws -> [Float] {
-            try (0..<layer.kvHeads).flatMap { try trace.rows(layer: layer.layer, part, head: $0, range) }
-        }
         let sizes = Shapes(layer, bits).all.map { $0.reduce(1, *) }
-        var keyBook = [Float](repeating: 0, count: sizes[0]), valueBook = [Float](repeating: 0, count: sizes[1])
-        var offsets = [Float](repeating: 0, count: sizes[2])
-        var keyErrors = [Double](repeating: 0, count: layer.kvHeads), valueErrors = keyErrors
-        var samples = lhk_commvq_samples()
-        samples.struct_size = UInt32(MemoryLayout<lhk_commvq_samples>.size)
-        samples.bits = try narrow(bits, "bits")
-        samples.kv_heads = try narrow(layer.kvHeads, "kvHeads")
-        samples.head_dim_k = try narrow(layer.headDimK, "headDimK")
-        samples.head_dim_v = try narrow(layer.headDimV, "headDimV")
-        samples.rotated = try narrow(layer.position.dimensions, "dimensions")
-        samples.interleaved = layer.position.interleaved ? 1 : 0
-        samples.check = Int64(range.count / 8)
-        samples.tokens = Int64(range.count) - samples.check
-        samples.key_steps = Int64(keySteps)
-        samples.value_rounds = Int64(valueRounds)
-        samples.seed = seed &+ UInt64(layer.layer)
-        let keys = try rows(.keysBefore), values = try rows(.values)
-        do {
-            try check { error in
-                keys.withUnsafeBufferPointer { keys in
-                    values.withUnsafeBufferPointer { values in
-                        keyBook.withUnsafeMutableBufferPointer { keyBook in
-                            valueBook.withUnsafeMutableBufferPointer { valueBook in
-                                offsets.withUnsafeMutableBufferPointer { offsets in
-                                    keyErrors.withUnsafeMutableBufferPointer { keyErrors in
-                                        valueErrors.withUnsafeMutableBufferPointer { valueErrors in
-                                            samples.keys = keys.baseAddress!
-                                            samples.values = values.baseAddress!
-                                            var codebooks = lhk_commvq_codebooks(
-                                                struct_size: UInt32(MemoryLayout<lhk_commvq_codebooks>.size), reserved: 0,
-                                                keys: keyBook.baseAddress!, values: valueBook.baseAddress!,
-                                                offsets: offsets.baseAddress!, key_error: keyErrors.baseAddress!,
-                                                value_error: valueErrors.baseAddress!)
-                                            return lhk_commvq_train(host.raw, &samples, &codebooks, error)
-                                        }
-                                    }
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-        } catch let error as LonghandError { throw LonghandError(error.status, "layer \(layer.layer): \(error.message)") }
-        let errors = (0..<layer.kvHeads).map {
-            HeadError(layer: layer.layer, head: $0, keys: keyErrors[$0], values: valueErrors[$0])
+        let books = sizes.map { UnsafeMutableBufferPointer<Float>.allocate(capacity: $0) }
+        let found = UnsafeMutableBufferPointer<Double>.allocate(capacity: 2 * layer.kvHeads)
+        let keys = try Self.copy(trace, layer, .keysBefore, range), values = try Self.copy(trace, layer, .values, range)
+        defer {
+            for buffer in books + [keys, values] { buffer.deallocate() }
+            found.deallocate()
         }
-        return ([keyBook, valueBook, offsets], errors)
+        let judged = range.count / 8
+        var samples = lhk_commvq_samples(
+            struct_size: UInt32(MemoryLayout<lhk_commvq_samples>.size), bits: try narrow(bits, "bits"),
+            kv_heads: try narrow(layer.kvHeads, "kvHeads"), head_dim_k: try narrow(layer.headDimK, "headDimK"),
+            head_dim_v: try narrow(layer.headDimV, "headDimV"), rotated: try narrow(layer.position.dimensions, "dimensions"),
+            interleaved: layer.position.interleaved ? 1 : 0, reserved: 0, tokens: Int64(range.count - judged),
+            check: Int64(judged), key_steps: Int64(keySteps), value_rounds: Int64(valueRounds), seed: seed &+ UInt64(layer.layer),
+            keys: keys.baseAddress!, values: values.baseAddress!)
+        var codebooks = lhk_commvq_codebooks(
+            struct_size: UInt32(MemoryLayout<lhk_commvq_codebooks>.size), reserved: 0, keys: books[0].baseAddress!,
+            values: books[1].baseAddress!, offsets: books[2].baseAddress!, key_error: found.baseAddress!,
+            value_error: found.baseAddress! + layer.kvHeads)
+        try check { lhk_commvq_train(host.raw, &samples, &codebooks, $0) }
+        let errors = (0..<layer.kvHeads).map {
+            HeadError(layer: layer.layer, head: $0, keys: found[$0], values: found[layer.kvHeads + $0])
+        }
+        return (books.map { Array($0) }, errors)
+    }
+
+    /// Rows of all heads, [heads][tokens][dim].
+    private static func copy(
+        _ trace: TraceFile, _ layer: TraceLayer, _ part: TracePart, _ range: Range<Int>
+    ) throws -> UnsafeMutableBufferPointer<Float> {
+        let rows = try (0..<layer.kvHeads).flatMap { try trace.rows(layer: layer.layer, part, head: $0, range) }
+        let copy = UnsafeMutableBufferPointer<Float>.allocate(capacity: rows.count)
+        _ = copy.initialize(from: rows)
+        return copy
     }
 }
