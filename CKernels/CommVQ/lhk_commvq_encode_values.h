@@ -33,22 +33,26 @@ static void LHK_NAME(find_bits)(const LHK_NAME(value_book) * book, const float *
     for (int64_t k = 0; k < bits; k++) bit[k] = half[k] > 0;
 }
 
-/// A value of bits, without its scale.
+/// A value of bits, without its scale: offset + (sums of four rows) in order. A factor of 0 or 1 makes fused and plain
+/// products alike.
 static void LHK_NAME(sum_rows)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, const uint8_t *bit,
                                float *out) {
     const int64_t bits = l->value_bits, dim = l->dim_v;
     const float *rows = (const float *)(const void *)lhk_commvq_at(store, l->value_rows) + (int64_t)head * bits * dim;
-    memcpy(out, (const float *)(const void *)lhk_commvq_at(store, l->value_offset) + (int64_t)head * dim, (size_t)dim * sizeof *out);
-    for (int64_t k = 0; k < bits; k++, rows += dim) {
-        const uint32_t mask = 0u - bit[k];  // no branch: bits are as good as random
-        for (int64_t c = 0; c < dim; c += 16) {
-            lhk_commvq_ints row;
-            lhk_commvq_floats sum;
-            memcpy(&row, rows + c, sizeof row);
-            memcpy(&sum, out + c, sizeof sum);
-            sum += (lhk_commvq_floats)(row & (int32_t)mask);
-            memcpy(out + c, &sum, sizeof sum);
+    const float *offset = (const float *)(const void *)lhk_commvq_at(store, l->value_offset) + (int64_t)head * dim;
+    for (int64_t c = 0; c < dim; c += 16) {
+        lhk_commvq_floats sum, row;
+        memcpy(&sum, offset + c, sizeof sum);
+        for (int64_t k = 0; k < bits; k += 4) {
+            lhk_commvq_floats four = {0};
+            LHK_UNROLL
+            for (int i = 0; i < 4; i++) {
+                memcpy(&row, rows + (k + i) * dim + c, sizeof row);
+                LHK_NAME(add)(&four, &row, bit[k + i]);
+            }
+            sum += four;
         }
+        memcpy(out + c, &sum, sizeof sum);
     }
 }
 

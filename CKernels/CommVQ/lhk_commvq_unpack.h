@@ -49,6 +49,56 @@ static void LHK_NAME(pack_columns)(const float (*columns)[LHK_COMMVQ_BLOCK], int
     }
 }
 
+/// The four bits of each group of a block's values, as numbers: [64 tokens][N/4].
+static void LHK_NAME(take_nibbles)(const uint8_t *bits, int64_t n, uint8_t *out) {
+    for (int64_t t = 0; t < LHK_COMMVQ_BLOCK; t++, out += n / 4) {
+        const uint8_t *quad = bits + t / 4 * (n / 2);
+        for (int64_t g = 0; g < n / 4; g++) {
+            const int low = quad[2 * g] >> (t % 4) & 17, high = quad[2 * g + 1] >> (t % 4) & 17;
+            out[g] = (uint8_t)((low & 1) | (low >> 4) << 1 | (high & 1) << 2 | (high >> 4) << 3);
+        }
+    }
+}
+
+/// Values of a whole block, to token `first` on of a panel, sixteen channels at a time: sums of four rows from a table of all
+/// sixteen.
+static void LHK_NAME(unpack_values)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head,
+                                    const LHK_NAME(tile) * tile, const lhk_panels *p, int64_t first, uint8_t *panel) {
+    const int64_t bits = l->value_bits, dim = l->dim_v, groups = bits / 4, size = (int64_t)lhk_dtype_size(p->value_dtype);
+    const float *rows = (const float *)(const void *)lhk_commvq_at(store, l->value_rows) + (int64_t)head * bits * dim;
+    const float *offset = (const float *)(const void *)lhk_commvq_at(store, l->value_offset) + (int64_t)head * dim;
+    lhk_commvq_floats table[LHK_COMMVQ_MAX_BITS / 4][16], row, sum[2];
+    uint8_t nibbles[LHK_COMMVQ_BLOCK * LHK_COMMVQ_MAX_BITS / 4];
+    LHK_NAME(take_nibbles)(lhk_commvq_value_bits(l, lhk_commvq_block(store, l, tile->tokens[0]), head), bits, nibbles);
+    for (int64_t c = 0; c < dim; c += 16) {
+        for (int64_t g = 0; g < groups; g++) {
+            table[g][0] = (lhk_commvq_floats){0};
+            for (int i = 0; i < 4; i++) {
+                memcpy(&row, rows + (4 * g + i) * dim + c, sizeof row);
+                for (int x = 0; x < 1 << i; x++) table[g][x + (1 << i)] = table[g][x] + row;
+            }
+        }
+        memcpy(&row, offset + c, sizeof row);
+        for (int64_t t = 0; t < LHK_COMMVQ_BLOCK; t += 2) {
+            const uint8_t *a = nibbles + t * groups, *b = a + groups;
+            sum[0] = sum[1] = row;
+            for (int64_t g = 0; g < groups; g++) {
+                sum[0] += table[g][a[g]];
+                sum[1] += table[g][b[g]];
+            }
+            sum[0] *= tile->value_scales[t];
+            sum[1] *= tile->value_scales[t + 1];
+            uint8_t *to = panel + p->value_offset + lhk_panel_value_index(p, first + t, c) * size;
+            if (p->value_dtype == LHK_DTYPE_BF16) {
+                LHK_NAME(pair)((const float *)&sum[0], (const float *)&sum[1], to);
+            } else {
+                memcpy(to, &sum[0], sizeof row);
+                memcpy(to + p->padded_dim_v * size, &sum[1], sizeof row);
+            }
+        }
+    }
+}
+
 uint32_t LHK_NAME(unpack)(const lhk_instance *store, uint32_t head, const lhk_keys *keys, const lhk_panels *panels,
                           uint8_t *block) {
     const lhk_commvq_state *state = lhk_commvq(store);
@@ -58,17 +108,18 @@ uint32_t LHK_NAME(unpack)(const lhk_instance *store, uint32_t head, const lhk_ke
     for (int64_t first = 0; first < keys->count; first += tile.count) {
         LHK_NAME(gather)(store, &l, head, keys, first, true, &tile);
         LHK_NAME(all_sums)(store, &l, head, tile.codes, tile.sums);
-        const bool whole = !keys->tokens && tile.count == LHK_COMMVQ_BLOCK && tile.tokens[0] % LHK_COMMVQ_BLOCK == 0 &&
-                           !tile.exact[0] && !tile.exact[LHK_COMMVQ_BLOCK - 1];
-        if (whole) {
+        if (!keys->tokens && tile.count == LHK_COMMVQ_BLOCK && tile.tokens[0] % LHK_COMMVQ_BLOCK == 0 && !tile.exact[0] &&
+            !tile.exact[LHK_COMMVQ_BLOCK - 1]) {
             LHK_NAME(key_columns)(store, &l, head, &tile, columns);
             LHK_NAME(pack_columns)((const float (*)[LHK_COMMVQ_BLOCK])columns, l.dim_k, panels, first, block);
+            LHK_NAME(unpack_values)(store, &l, head, &tile, panels, first, block);
+            continue;
         }
         for (int64_t i = 0; i < tile.count; i += 16) {
             const int64_t n = lhk_min(16, tile.count - i);
             const uint8_t *from = (const uint8_t *)rows;
-            for (int64_t x = 0; x < n && !whole; x++) LHK_NAME(read_key)(store, &l, head, &tile, i + x, rows[x]);
-            if (!whole) lhk_panel_pack_keys(panels, block, first + i, n, from, sizeof *rows, LHK_DTYPE_F32, l.dim_k);
+            for (int64_t x = 0; x < n; x++) LHK_NAME(read_key)(store, &l, head, &tile, i + x, rows[x]);
+            lhk_panel_pack_keys(panels, block, first + i, n, from, sizeof *rows, LHK_DTYPE_F32, l.dim_k);
             for (int64_t x = 0; x < n; x++) LHK_NAME(read_value)(store, &l, head, &tile, i + x, rows[x]);
             lhk_panel_pack_values(panels, block, first + i, n, from, sizeof *rows, LHK_DTYPE_F32, l.dim_v);
         }

@@ -74,11 +74,14 @@ public struct CommVQCalibration {
     private func train(_ trace: TraceFile, _ layer: TraceLayer, _ host: KernelHost) throws -> ([[Float]], [HeadError]) {
         let range = min(Self.skipped, trace.tokens)..<trace.tokens
         let sizes = Shapes(layer, bits).all.map { $0.reduce(1, *) }
+        let keys = try Self.copy(trace, layer, .keysBefore, range)
+        defer { keys.deallocate() }
+        let values = try Self.copy(trace, layer, .values, range)
+        defer { values.deallocate() }
         let books = sizes.map { UnsafeMutableBufferPointer<Float>.allocate(capacity: $0) }
         let found = UnsafeMutableBufferPointer<Double>.allocate(capacity: 2 * layer.kvHeads)
-        let keys = try Self.copy(trace, layer, .keysBefore, range), values = try Self.copy(trace, layer, .values, range)
         defer {
-            for buffer in books + [keys, values] { buffer.deallocate() }
+            for buffer in books { buffer.deallocate() }
             found.deallocate()
         }
         let judged = range.count / 8
