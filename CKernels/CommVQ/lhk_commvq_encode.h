@@ -60,8 +60,17 @@ LHK_ALWAYS_INLINE uint16_t LHK_NAME(scale)(float inverse, float dot, float squar
 /// One level of a head: the table as floats, and what distances need.
 typedef struct LHK_NAME(level) {
     lhk_commvq_floats x[LHK_COMMVQ_MAX_PAIRS], y[LHK_COMMVQ_MAX_PAIRS];  ///< [pair][16 codes]
+    float rows[16][LHK_COMMVQ_MAX_DIM];  ///< the same as vectors, planar
     const float *norm, *cross;
 } LHK_NAME(level);
+
+LHK_ALWAYS_INLINE void LHK_NAME(fill_rows)(LHK_NAME(level) * level, int64_t pairs) {
+    for (int c = 0; c < 16; c++)
+        for (int64_t j = 0; j < pairs; j++) {
+            level->rows[c][j] = level->x[j][c];
+            level->rows[c][pairs + j] = level->y[j][c];
+        }
+}
 
 static void LHK_NAME(take_level)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, uint32_t r,
                                  LHK_NAME(level) * out) {
@@ -77,6 +86,7 @@ static void LHK_NAME(take_level)(const lhk_instance *store, const lhk_commvq_lay
             out->x[j][c] = (float)table[j * 32 + c] * (steps[j] * factor);
             out->y[j][c] = (float)table[j * 32 + 16 + c] * (steps[j] * factor);
         }
+    LHK_NAME(fill_rows)(out, l->pairs);
 }
 
 /// The pair of codes whose centre is next to the residual x [P], y [P], which it is then taken from.
@@ -98,12 +108,29 @@ LHK_ALWAYS_INLINE uint8_t LHK_NAME(nearest)(const LHK_NAME(level) * level, int64
         best = (lhk_commvq_floats)(((lhk_commvq_ints)distance & closer) | ((lhk_commvq_ints)best & ~closer));
         best_a = (a & closer) | (best_a & ~closer);
     }
-    int b = 0;
-    for (int i = 1; i < 16; i++) b = best[i] < best[b] ? i : b;
-    const int a = best_a[b];
-    for (int64_t j = 0; j < pairs; j++) {
-        residual[j] -= level->x[j][a] - level->y[j][b];
-        residual[pairs + j] -= level->y[j][a] + level->x[j][b];
+    float least[16];
+    int32_t place[16];
+    memcpy(least, &best, sizeof best);
+    for (int i = 0; i < 16; i++) place[i] = i;
+    for (int half = 8; half; half /= 2)
+        for (int i = 0; i < half; i++) {
+            place[i] = least[i + half] < least[i] ? place[i + half] : place[i];
+            least[i] = least[i + half] < least[i] ? least[i + half] : least[i];
+        }
+    const int b = place[0], a = best_a[b];
+    const float *of_code_a = level->rows[a], *of_code_b = level->rows[b];
+    for (int64_t j = 0; j < pairs; j += 16) {
+        lhk_commvq_floats x, y, ax, ay, bx, by;
+        memcpy(&x, residual + j, sizeof x);
+        memcpy(&y, residual + pairs + j, sizeof y);
+        memcpy(&ax, of_code_a + j, sizeof ax);
+        memcpy(&ay, of_code_a + pairs + j, sizeof ay);
+        memcpy(&bx, of_code_b + j, sizeof bx);
+        memcpy(&by, of_code_b + pairs + j, sizeof by);
+        x -= ax - by;
+        y -= ay + bx;
+        memcpy(residual + j, &x, sizeof x);
+        memcpy(residual + pairs + j, &y, sizeof y);
     }
     return (uint8_t)(a | b << 4);
 }

@@ -116,6 +116,7 @@ static void LHK_NAME(measure)(LHK_NAME(level) * level, int64_t pairs, float *nor
         }
     level->norm = norm;
     level->cross = cross;
+    LHK_NAME(fill_rows)(level, pairs);
 }
 
 void LHK_NAME(train_keys)(lhk_commvq_training *t) {
