@@ -137,15 +137,15 @@ LHK_ALWAYS_INLINE uint8_t LHK_NAME(nearest)(const LHK_NAME(level) * level, int64
 
 /// Keys of a head over their norm, turned back to position 0, planar.
 static void LHK_NAME(take_keys)(const lhk_commvq_append_job *job, uint32_t head, int64_t begin, int64_t end,
-                                const float *inverse, float (*out)[LHK_COMMVQ_MAX_DIM]) {
+                                const float *inverse, const float (*turns)[LHK_COMMVQ_MAX_DIM],
+                                float (*out)[LHK_COMMVQ_MAX_DIM]) {
     const lhk_commvq_layout *l = &job->layout;
     const uint16_t *channels = (const uint16_t *)(const void *)lhk_commvq_at(job->store, l->channels);
     const int64_t pairs = l->pairs;
-    float row[LHK_COMMVQ_MAX_DIM], turn[LHK_COMMVQ_MAX_DIM];
-    for (int64_t token = begin; token < end; token++, inverse++, out++) {
-        const float factor = isnan(*inverse) ? 0 : *inverse;
+    float row[LHK_COMMVQ_MAX_DIM];
+    for (int64_t token = begin; token < end; token++, inverse++, turns++, out++) {
+        const float factor = isnan(*inverse) ? 0 : *inverse, *turn = *turns;
         lhk_commvq_load_row(job, token, head, false, row);
-        LHK_NAME(turn_of)(job->store, l, token, turn);
         for (int64_t j = 0; j < pairs; j++) {
             const float x = factor != 0 ? row[channels[j]] * factor : 0, y = factor != 0 ? row[channels[pairs + j]] * factor : 0;
             (*out)[j] = x * turn[j] + y * turn[pairs + j];
@@ -161,10 +161,12 @@ static void LHK_NAME(encode_keys)(const lhk_commvq_append_job *job, int64_t begi
     LHK_NAME(level) level;
     float inverse[LHK_COMMVQ_BLOCK], dots[LHK_COMMVQ_BLOCK] = {0}, squares[LHK_COMMVQ_BLOCK] = {0};
     _Alignas(64) float key[LHK_COMMVQ_BLOCK][LHK_COMMVQ_MAX_DIM], rest[LHK_COMMVQ_BLOCK][LHK_COMMVQ_MAX_DIM];
+    float turns[LHK_COMMVQ_BLOCK][LHK_COMMVQ_MAX_DIM];
+    for (int64_t i = 0; i < count; i++) LHK_NAME(turn_of)(job->store, l, begin + i, turns[i]);
     LHK_NAME(norms)(job, begin, end, false, inverse);
     for (uint32_t head = 0; head < l->kv_heads; head++) {
         uint8_t *codes = lhk_commvq_key_codes(l, block, head);
-        LHK_NAME(take_keys)(job, head, begin, end, inverse, key);
+        LHK_NAME(take_keys)(job, head, begin, end, inverse, (const float (*)[LHK_COMMVQ_MAX_DIM])turns, key);
         memcpy(rest, key, (size_t)count * sizeof *key);
         for (uint32_t r = 0; r < l->levels; r++, codes += LHK_COMMVQ_BLOCK) {
             LHK_NAME(take_level)(job->store, l, head, r, &level);

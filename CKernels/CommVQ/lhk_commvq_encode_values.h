@@ -9,17 +9,36 @@ typedef struct LHK_NAME(value_book) {
     const float *columns, *gram, *centre;  ///< [dim][bits], [bits][bits], [dim]
 } LHK_NAME(value_book);
 
+/// out[n] += sum over rows of factor times row [n]; n is a multiple of 64.
+LHK_ALWAYS_INLINE void LHK_NAME(add_rows)(const float *factors, const float *rows, int64_t count, int64_t n, float *out) {
+    for (int64_t k = 0; k < n; k += 64) {
+        lhk_commvq_floats sum[4], row;
+        memcpy(sum, out + k, sizeof sum);
+        for (int64_t i = 0; i < count; i++) {
+            LHK_UNROLL
+            for (int v = 0; v < 4; v++) {
+                memcpy(&row, rows + i * n + k + 16 * v, sizeof row);
+                sum[v] += factors[i] * row;
+            }
+        }
+        memcpy(out + k, sum, sizeof sum);
+    }
+}
+
 /// Bits whose sum of rows is near to value x: coordinate descent from the signs of the products with the rows.
 static void LHK_NAME(find_bits)(const LHK_NAME(value_book) * book, const float *x, uint8_t *bit) {
     const int64_t bits = book->bits, dim = book->dim;
     const float *gram = book->gram;
     _Alignas(64) float slope[LHK_COMMVQ_MAX_BITS], half[LHK_COMMVQ_MAX_BITS];  // of the error's square; bits as +-1/2
+    float minus[LHK_COMMVQ_MAX_BITS], rest[LHK_COMMVQ_MAX_DIM];
+    for (int64_t c = 0; c < dim; c++) rest[c] = x[c] - book->centre[c];
     memset(slope, 0, (size_t)bits * sizeof *slope);
-    for (int64_t c = 0; c < dim; c++)
-        for (int64_t k = 0; k < bits; k++) slope[k] += (x[c] - book->centre[c]) * book->columns[c * bits + k];
-    for (int64_t k = 0; k < bits; k++) half[k] = slope[k] > 0 ? 0.5f : -0.5f;
-    for (int64_t i = 0; i < bits; i++)
-        for (int64_t k = 0; k < bits; k++) slope[k] -= half[i] * gram[i * bits + k];
+    LHK_NAME(add_rows)(rest, book->columns, dim, bits, slope);
+    for (int64_t k = 0; k < bits; k++) {
+        half[k] = slope[k] > 0 ? 0.5f : -0.5f;
+        minus[k] = -half[k];
+    }
+    LHK_NAME(add_rows)(minus, gram, bits, bits, slope);
     for (int sweep = 0, flips = 1; sweep < LHK_COMMVQ_SWEEPS && flips; sweep++) {
         flips = 0;
         for (int64_t i = 0; i < bits; i++) {
