@@ -78,13 +78,14 @@ static void LHK_NAME(take_level)(const lhk_instance *store, const lhk_commvq_lay
     const int8_t *table = (const int8_t *)lhk_commvq_at(store, l->key_table) + level * l->pairs * 32;
     const float *steps = (const float *)(const void *)lhk_commvq_at(store, l->key_step) + head * l->pairs;
     const int32_t *exponents = (const int32_t *)(const void *)lhk_commvq_at(store, l->key_exponent) + head * l->stages;
+    const float *weights = (const float *)(const void *)lhk_commvq_at(store, l->key_weight) + head * l->pairs;
     const float factor = (float)(1 << exponents[r / LHK_COMMVQ_STAGE]);
     out->norm = (const float *)(const void *)lhk_commvq_at(store, l->key_norm) + level * 16;
     out->cross = (const float *)(const void *)lhk_commvq_at(store, l->key_cross) + level * 256;
     for (uint32_t j = 0; j < l->pairs; j++)
         for (int c = 0; c < 16; c++) {
-            out->x[j][c] = (float)table[j * 32 + c] * (steps[j] * factor);
-            out->y[j][c] = (float)table[j * 32 + 16 + c] * (steps[j] * factor);
+            out->x[j][c] = (float)table[j * 32 + c] * (steps[j] * weights[j] * factor);
+            out->y[j][c] = (float)table[j * 32 + 16 + c] * (steps[j] * weights[j] * factor);
         }
     LHK_NAME(fill_rows)(out, l->pairs);
 }
@@ -135,12 +136,13 @@ LHK_ALWAYS_INLINE uint8_t LHK_NAME(nearest)(const LHK_NAME(level) * level, int64
     return (uint8_t)(a | b << 4);
 }
 
-/// Keys of a head over their norm, turned back to position 0, planar.
+/// Keys of a head over their norm, turned back to position 0 and weighted, planar.
 static void LHK_NAME(take_keys)(const lhk_commvq_append_job *job, uint32_t head, int64_t begin, int64_t end,
                                 const float *inverse, const float (*turns)[LHK_COMMVQ_MAX_DIM],
                                 float (*out)[LHK_COMMVQ_MAX_DIM]) {
     const lhk_commvq_layout *l = &job->layout;
     const uint16_t *channels = (const uint16_t *)(const void *)lhk_commvq_at(job->store, l->channels);
+    const float *weights = (const float *)(const void *)lhk_commvq_at(job->store, l->key_weight) + head * l->pairs;
     const int64_t pairs = l->pairs;
     float row[LHK_COMMVQ_MAX_DIM];
     for (int64_t token = begin; token < end; token++, inverse++, turns++, out++) {
@@ -148,8 +150,8 @@ static void LHK_NAME(take_keys)(const lhk_commvq_append_job *job, uint32_t head,
         lhk_commvq_load_row(job, token, head, false, row);
         for (int64_t j = 0; j < pairs; j++) {
             const float x = factor != 0 ? row[channels[j]] * factor : 0, y = factor != 0 ? row[channels[pairs + j]] * factor : 0;
-            (*out)[j] = x * turn[j] + y * turn[pairs + j];
-            (*out)[pairs + j] = y * turn[j] - x * turn[pairs + j];
+            (*out)[j] = (x * turn[j] + y * turn[pairs + j]) * weights[j];
+            (*out)[pairs + j] = (y * turn[j] - x * turn[pairs + j]) * weights[j];
         }
     }
 }

@@ -46,6 +46,7 @@ typedef struct lhk_commvq_layout {
     uint32_t kv_heads, dim_k, dim_v, pairs, levels, stages, value_bits, slots;
     uint64_t key_table;      ///< i8, see above
     uint64_t key_step;       ///< f32 [kv_heads][P]
+    uint64_t key_weight;     ///< f32 [kv_heads][P]: codes are sought for pairs times these, so that errors count as queries see them
     uint64_t key_exponent;   ///< i32 [kv_heads][M], not negative; the sum of 127 << exponent is within 15 bits
     uint64_t key_norm;       ///< f32 [kv_heads][R][16]: squared norms of the vectors
     uint64_t key_cross;      ///< f32 [kv_heads][R][16 a][16 b]: 2 Im of the Gram matrix conj(z_a) z_b
@@ -82,6 +83,7 @@ static inline lhk_commvq_layout lhk_commvq_layout_of(const lhk_commvq_state *s) 
     uint64_t at = LHK_COMMVQ_HEADER;
     l.key_table = lhk_commvq_take(&at, heads * levels * pairs, 32);
     l.key_step = lhk_commvq_take(&at, heads * pairs, 4);
+    l.key_weight = lhk_commvq_take(&at, heads * pairs, 4);
     l.key_exponent = lhk_commvq_take(&at, heads * l.stages, 4);
     l.key_norm = lhk_commvq_take(&at, heads * levels * 16, 4);
     l.key_cross = lhk_commvq_take(&at, heads * levels * 256, 4);

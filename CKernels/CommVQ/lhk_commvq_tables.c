@@ -4,9 +4,10 @@
 
 #define LEVEL_CODES LHK_COMMVQ_CODES
 
-/// Where codebooks come from: three tensors, or a seed.
+/// Where codebooks come from: four tensors, or a seed.
 typedef struct source {
-    const float *keys;     ///< [kv_heads][R][16][head_dim_k], planar
+    const float *keys;     ///< [kv_heads][R][16][head_dim_k], planar, of weighted keys
+    const float *weights;  ///< [kv_heads][P]
     const float *values;   ///< [kv_heads][N][head_dim_v]
     const float *offsets;  ///< [kv_heads][head_dim_v]
     int64_t seed;          ///< -1: the tensors are there
@@ -26,14 +27,16 @@ static lhk_status find(const lhk_problem *problem, const lhk_commvq_state *shape
                         "commvq needs codebooks: option calibration=FILE, a file that `longhand calibrate commvq` makes");
     const lhk_commvq_layout *l = &out->layout;
     const int64_t key_shape[] = {l->kv_heads, l->levels, LEVEL_CODES, l->dim_k};
+    const int64_t weight_shape[] = {l->kv_heads, l->pairs};
     const int64_t value_shape[] = {l->kv_heads, l->value_bits, l->dim_v}, offset_shape[] = {l->kv_heads, l->dim_v};
     status = lhk_problem_parameter(problem, "commvq.key_codebook", 4, key_shape, &out->keys, error);
+    if (!status) status = lhk_problem_parameter(problem, "commvq.key_weight", 2, weight_shape, &out->weights, error);
     if (!status) status = lhk_problem_parameter(problem, "commvq.value_codebook", 3, value_shape, &out->values, error);
     if (!status) status = lhk_problem_parameter(problem, "commvq.value_offset", 2, offset_shape, &out->offsets, error);
     if (status) return status;
-    if (!out->keys || !out->values || !out->offsets)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "commvq: layer %u has no codebooks commvq.key_codebook, "
-                        "commvq.value_codebook and commvq.value_offset; calibration gives them", lhk_problem_layer(problem));
+    if (!out->keys || !out->weights || !out->values || !out->offsets)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "commvq: layer %u has no codebooks (key_codebook, key_weight, "
+                        "value_codebook, value_offset); calibration gives them", lhk_problem_layer(problem));
     if (!problem->position)
         return lhk_fail(error, LHK_ERROR_UNSUPPORTED, -1, "commvq keeps keys as they are before rotary positions: it needs "
                         "the position method of the model, without options");
@@ -90,7 +93,7 @@ static double stage_bound(const source *from, uint64_t head, uint64_t first, uin
 }
 
 /// Chooses steps and exponents so that no sum of a stage leaves a byte, and no sum of stages 16 bits.
-static void choose_steps(const source *from, uint64_t head, float *steps, int32_t *exponents) {
+static void choose_steps(const source *from, uint64_t head, double *steps, int32_t *exponents) {
     const lhk_commvq_layout *l = &from->layout;
     double most[LHK_COMMVQ_MAX_STAGES] = {0}, largest = 0, sum = 0;
     for (uint64_t m = 0; m < l->stages; m++) {
@@ -113,15 +116,21 @@ static void choose_steps(const source *from, uint64_t head, float *steps, int32_
         double step = 0;  // 119 leaves room for the rounding of 16 entries
         for (uint64_t m = 0; m < l->stages; m++)
             step = fmax(step, stage_bound(from, head, m * LHK_COMMVQ_STAGE, j) / ldexp(119, exponents[m]));
-        steps[j] = (float)step;
+        steps[j] = step;
     }
 }
 
 static void fill_keys(const source *from, lhk_instance *store, uint64_t head) {
     const lhk_commvq_layout *l = &from->layout;
-    float *steps = (float *)(void *)lhk_commvq_at(store, l->key_step) + head * l->pairs;
+    float *key_steps = (float *)(void *)lhk_commvq_at(store, l->key_step) + head * l->pairs;
+    float *weights = (float *)(void *)lhk_commvq_at(store, l->key_weight) + head * l->pairs;
+    double steps[LHK_COMMVQ_MAX_PAIRS];
     int32_t *exponents = (int32_t *)(void *)lhk_commvq_at(store, l->key_exponent) + head * l->stages;
     choose_steps(from, head, steps, exponents);
+    for (uint64_t j = 0; j < l->pairs; j++) {
+        weights[j] = from->seed < 0 ? from->weights[head * l->pairs + j] : 1;
+        key_steps[j] = (float)(steps[j] / (double)weights[j]);
+    }
     for (uint64_t r = 0; r < l->levels; r++) {
         uint64_t level = head * l->levels + r;
         int8_t *table = (int8_t *)lhk_commvq_at(store, l->key_table) + level * l->pairs * 32;
@@ -129,7 +138,7 @@ static void fill_keys(const source *from, lhk_instance *store, uint64_t head) {
         float *cross = (float *)(void *)lhk_commvq_at(store, l->key_cross) + level * 256;
         double norms[16] = {0}, crosses[256] = {0};
         for (uint64_t j = 0; j < l->pairs; j++) {
-            double unit = ldexp((double)steps[j], exponents[r / LHK_COMMVQ_STAGE]), z[2][16];
+            double unit = ldexp(steps[j], exponents[r / LHK_COMMVQ_STAGE]), z[2][16];
             for (uint64_t i = 0; i < 32; i++) {
                 double entry = key_entry(from, head, r, i % 16, j + i / 16 * l->pairs);
                 table[j * 32 + i] = (int8_t)(unit > 0 ? rint(entry / unit) : 0);
@@ -175,6 +184,10 @@ static void fill_values(const source *from, lhk_instance *store, uint64_t head) 
 /// Numbers that could make a table overflow, or were never meant to be in one.
 static lhk_status check_numbers(const source *from, uint32_t layer, lhk_error *error) {
     const lhk_commvq_layout *l = &from->layout;
+    for (uint64_t n = 0; n < (uint64_t)l->kv_heads * l->pairs; n++)
+        if (!(from->weights[n] >= 0x1p-20f && from->weights[n] <= 0x1p20f))
+            return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "commvq: parameter 'commvq.key_weight' of layer %u holds %g, beyond 2^-20 "
+                            "and 2^20", layer, (double)from->weights[n]);
     const struct {
         const char *name;
         const float *numbers;

@@ -35,6 +35,22 @@ typedef struct train_call {
 
 // ---- rows ----
 
+/// What errors of each pair of a head's keys count: the length that its queries have there, over the mean one, from 1/8 up.
+static void take_weights(const train_call *call, uint32_t head, float *out) {
+    const lhk_commvq_samples *s = call->samples;
+    const int64_t dim = s->head_dim_k, pairs = dim / 2, total = s->tokens + s->check, group = s->query_heads / s->kv_heads;
+    double squares[LHK_COMMVQ_MAX_PAIRS] = {0}, sum = 0;
+    const float *row = s->queries + (int64_t)head * group * total * dim;
+    for (int64_t i = 0; i < group * total; i++, row += dim)
+        for (int64_t j = 0; j < pairs; j++)
+            for (int part = 0; part < 2; part++) {
+                const double x = (double)row[call->channels[j + part * pairs]];
+                squares[j] += x * x;
+            }
+    for (int64_t j = 0; j < pairs; j++) sum += squares[j] / (double)pairs;
+    for (int64_t j = 0; j < pairs; j++) out[j] = sum > 0 ? (float)fmax(sqrt(squares[j] / sum), 0.125) : 1;
+}
+
 /// Inverse norms of tokens over all heads.
 static void take_norms(const float *rows, uint32_t heads, int64_t tokens, int64_t dim, float *out) {
     for (int64_t i = 0; i < tokens; i++) {
@@ -67,8 +83,12 @@ static void train_task(void *context, int64_t task, uint32_t worker) {
     } else {
         const float *from = (keys ? s->keys : s->values) + (int64_t)head * total * dim;
         const float *scales = keys ? call->key_scales : call->value_scales;
+        float weights[LHK_COMMVQ_MAX_PAIRS];
+        if (keys) take_weights(call, head, weights);
+        if (keys) memcpy(call->out->weights + (int64_t)head * (dim / 2), weights, (size_t)(dim / 2) * sizeof *weights);
         for (int64_t i = 0; i < total; i++)
-            for (int64_t c = 0; c < dim; c++) t.rows[i * dim + c] = from[i * dim + (keys ? call->channels[c] : c)] * scales[i];
+            for (int64_t c = 0; c < dim; c++)
+                t.rows[i * dim + c] = from[i * dim + (keys ? call->channels[c] : c)] * scales[i] * (keys ? weights[c % (dim / 2)] : 1);
         const int64_t judged = s->check ? s->check : s->tokens, first = s->check ? s->tokens : 0;
         double before = energy(t.rows, first, judged, dim);
         t.codebook = keys ? call->out->keys + (int64_t)head * call->levels * LHK_COMMVQ_CODES * dim
@@ -206,14 +226,18 @@ static lhk_status check(const lhk_commvq_samples *s, lhk_error *error) {
         s->head_dim_k > LHK_COMMVQ_MAX_DIM || s->head_dim_v > LHK_COMMVQ_MAX_DIM)
         return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 1, "commvq training: %u KV heads of dimensions %u/%u; these must be "
                         "multiples of 64 up to %d", s->kv_heads, s->head_dim_k, s->head_dim_v, LHK_COMMVQ_MAX_DIM);
+    if (s->query_heads < 1 || s->query_heads % s->kv_heads || s->query_heads > 65536)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "commvq training: %u query heads are no multiple of %u KV heads",
+                        s->query_heads, s->kv_heads);
     if (s->tokens < 16 || s->tokens > INT32_MAX || s->check < 0 || s->check > INT32_MAX)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "commvq training: %lld tokens; at least 16 are needed", (long long)s->tokens);
     if (s->key_steps < 1 || s->value_rounds < 0)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "commvq training: no steps");
     const int64_t total = s->tokens + s->check;
     if (lhk_row_nonfinite(s->keys, LHK_DTYPE_F32, total * s->kv_heads * s->head_dim_k) ||
-        lhk_row_nonfinite(s->values, LHK_DTYPE_F32, total * s->kv_heads * s->head_dim_v))
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "commvq training: keys or values are not finite");
+        lhk_row_nonfinite(s->values, LHK_DTYPE_F32, total * s->kv_heads * s->head_dim_v) ||
+        lhk_row_nonfinite(s->queries, LHK_DTYPE_F32, total * s->query_heads * s->head_dim_k))
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "commvq training: queries, keys or values are not finite");
     return LHK_OK;
 }
 

@@ -62,7 +62,7 @@ import Testing
         configuration.store = "commvq:bits=\(bits),calibration=\(output)"
         try configuration.loadCalibrations()
         let books = configuration.layers[0].parameters.map { Codebook(name: $0.name, shape: $0.shape, values: $0.values) }
-        #expect(books.map(\.name) == ["commvq.key_codebook", "commvq.value_codebook", "commvq.value_offset"])
+        #expect(books.map(\.name) == ["commvq.key_codebook", "commvq.key_weight", "commvq.value_codebook", "commvq.value_offset"])
         let store = try Store(
             heads: Self.heads, options: [("calibration", output), ("bits", "\(bits)"), ("sinks", "0")], codebooks: books)
         let keys = Self.rows(seed: 1), values = Self.rows(seed: 2), count = 256

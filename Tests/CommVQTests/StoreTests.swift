@@ -15,6 +15,7 @@ import Testing
         let offset = (0..<dim).map { c in -(0..<bits * dim).reduce(0) { $0 + values[$1 * dim + c] } / 2 }
         return [
             Codebook(name: "commvq.key_codebook", shape: [1, levels, 16, dim], values: keys),
+            Codebook(name: "commvq.key_weight", shape: [1, dim / 2], values: [Float](repeating: 1, count: dim / 2)),
             Codebook(name: "commvq.value_codebook", shape: [1, bits * dim, dim], values: values),
             Codebook(name: "commvq.value_offset", shape: [1, dim], values: offset),
         ]
@@ -166,7 +167,7 @@ import Testing
         let books = Self.books(bits: 1, dim: 64)
         #expect(reason { try Store(options: [("calibration", "x"), ("bits", "2")], codebooks: books) }.contains("shape"))
         var broken = books
-        broken[1].values[7] = .nan
+        broken[2].values[7] = .nan
         #expect(reason { try Store(options: [("calibration", "x"), ("bits", "1")], codebooks: broken) }.contains("nan"))
     }
 

@@ -5,7 +5,7 @@ import LonghandCommVQ
 
 /// Trains the codebooks of the store `commvq` on the keys and values of a trace.
 public struct CommVQCalibration {
-    /// How much of the energy of keys and of values the codes of a head leave, as fractions, on tokens not trained on.
+    /// How much of the energy of keys, as queries see them, and of values the codes of a head leave, as fractions, on tokens not trained on.
     public struct HeadError: Sendable, Codable {
         public let layer, head: Int
         public let keys, values: Double
@@ -58,7 +58,7 @@ public struct CommVQCalibration {
         try writer.finish()
     }
 
-    private static let names = ["key_codebook", "value_codebook", "value_offset"]
+    private static let names = ["key_codebook", "key_weight", "value_codebook", "value_offset"]
 
     private struct Shapes {
         let all: [[Int]]
@@ -66,6 +66,7 @@ public struct CommVQCalibration {
         init(_ layer: TraceLayer, _ bits: Int) {
             all = [
                 [layer.kvHeads, bits * layer.headDimK / 8, Int(LHK_COMMVQ_CODES), layer.headDimK],
+                [layer.kvHeads, layer.headDimK / 2],
                 [layer.kvHeads, bits * layer.headDimV, layer.headDimV], [layer.kvHeads, layer.headDimV],
             ]
         }
@@ -78,6 +79,8 @@ public struct CommVQCalibration {
         defer { keys.deallocate() }
         let values = try Self.copy(trace, layer, .values, range)
         defer { values.deallocate() }
+        let queries = try Self.copy(trace, layer, .queriesBefore, range)
+        defer { queries.deallocate() }
         let books = sizes.map { UnsafeMutableBufferPointer<Float>.allocate(capacity: $0) }
         let found = UnsafeMutableBufferPointer<Double>.allocate(capacity: 2 * layer.kvHeads)
         defer {
@@ -89,12 +92,13 @@ public struct CommVQCalibration {
             struct_size: UInt32(MemoryLayout<lhk_commvq_samples>.size), bits: try narrow(bits, "bits"),
             kv_heads: try narrow(layer.kvHeads, "kvHeads"), head_dim_k: try narrow(layer.headDimK, "headDimK"),
             head_dim_v: try narrow(layer.headDimV, "headDimV"), rotated: try narrow(layer.position.dimensions, "dimensions"),
-            interleaved: layer.position.interleaved ? 1 : 0, reserved: 0, tokens: Int64(range.count - judged),
+            interleaved: layer.position.interleaved ? 1 : 0,
+            query_heads: try narrow(layer.queryHeads, "queryHeads"), tokens: Int64(range.count - judged),
             check: Int64(judged), key_steps: Int64(keySteps), value_rounds: Int64(valueRounds), seed: seed &+ UInt64(layer.layer),
-            keys: keys.baseAddress!, values: values.baseAddress!)
+            keys: keys.baseAddress!, values: values.baseAddress!, queries: queries.baseAddress!)
         var codebooks = lhk_commvq_codebooks(
             struct_size: UInt32(MemoryLayout<lhk_commvq_codebooks>.size), reserved: 0, keys: books[0].baseAddress!,
-            values: books[1].baseAddress!, offsets: books[2].baseAddress!, key_error: found.baseAddress!,
+            weights: books[1].baseAddress!, values: books[2].baseAddress!, offsets: books[3].baseAddress!, key_error: found.baseAddress!,
             value_error: found.baseAddress! + layer.kvHeads)
         try check { lhk_commvq_train(host.raw, &samples, &codebooks, $0) }
         let errors = (0..<layer.kvHeads).map {
@@ -107,7 +111,7 @@ public struct CommVQCalibration {
     private static func copy(
         _ trace: TraceFile, _ layer: TraceLayer, _ part: TracePart, _ range: Range<Int>
     ) throws -> UnsafeMutableBufferPointer<Float> {
-        let rows = try (0..<layer.kvHeads).flatMap { try trace.rows(layer: layer.layer, part, head: $0, range) }
+        let rows = try (0..<layer.heads(part).heads).flatMap { try trace.rows(layer: layer.layer, part, head: $0, range) }
         let copy = UnsafeMutableBufferPointer<Float>.allocate(capacity: rows.count)
         _ = copy.initialize(from: rows)
         return copy

@@ -18,7 +18,7 @@ typedef struct lhk_commvq_samples {
     uint32_t kv_heads, head_dim_k, head_dim_v;  ///< dimensions: multiples of 64 up to 256
     uint32_t rotated;      ///< rotated dimensions of a key; 0: all
     uint32_t interleaved;  ///< as in lhk_position_params
-    uint32_t reserved;
+    uint32_t query_heads;  ///< a multiple of kv_heads
     int64_t tokens;  ///< to learn from, at least 16
     int64_t check;   ///< tokens after those, by which the result is judged; 0: by the same ones
     int64_t key_steps;     ///< of expectation and maximisation, per level
@@ -26,16 +26,18 @@ typedef struct lhk_commvq_samples {
     uint64_t seed;         ///< the same codebooks for the same seed, on any processor and with any number of workers
     const float *keys;     ///< [kv_heads][tokens + check][head_dim_k], finite
     const float *values;   ///< [kv_heads][tokens + check][head_dim_v], finite
+    const float *queries;  ///< [query_heads][tokens + check][head_dim_k] before positions, finite: errors of keys count as they see them
 } lhk_commvq_samples;
 
 /// Where training puts its results: the store's parameters of the layer.
 typedef struct lhk_commvq_codebooks {
     uint32_t struct_size;
     uint32_t reserved;
-    float *keys;     ///< `commvq.key_codebook` [kv_heads][bits * head_dim_k / 8][16][head_dim_k], planar
+    float *keys;     ///< `commvq.key_codebook` [kv_heads][bits * head_dim_k / 8][16][head_dim_k], planar, of weighted keys
+    float *weights;  ///< `commvq.key_weight` [kv_heads][head_dim_k / 2]: what pairs of keys are multiplied by
     float *values;   ///< `commvq.value_codebook` [kv_heads][bits * head_dim_v][head_dim_v]
     float *offsets;  ///< `commvq.value_offset` [kv_heads][head_dim_v]
-    double *key_error;    ///< [kv_heads]: energy that codes leave of the tokens judged, as a fraction
+    double *key_error;    ///< [kv_heads]: energy that codes leave of the weighted keys of tokens judged, as a fraction
     double *value_error;  ///< [kv_heads]
 } lhk_commvq_codebooks;
 
