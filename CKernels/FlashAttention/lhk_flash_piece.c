@@ -161,8 +161,9 @@ static void visit_tokens(lhk_flash_walk *walk, const lhk_selection *s, int64_t f
 static void flush_runs(lhk_flash_walk *walk) {
     const lhk_panels *p = &walk->plan->source.panels;
     uint8_t *block = walk->scratch->blocks;
-    lhk_flash_piece piece = {.end = walk->gathered, .keys = block, .key_scales = (const float *)(block + p->key_scale_offset),
-                             .values = block + p->value_offset, .whole = true, .may_hold_nonfinite = p->values_nonfinite != 0};
+    lhk_flash_piece piece = {.end = walk->gathered, .keys = block, .values = block + p->value_offset, .whole = true,
+                             .key_scales = (const float *)(block + p->key_scale_offset),
+                             .may_hold_nonfinite = p->values_nonfinite != 0};
     if (walk->gathered) walk->visit(walk->context, &piece);
     walk->gathered = 0;
 }
@@ -174,7 +175,8 @@ static void gather_run(lhk_flash_walk *walk, int64_t begin, int64_t end) {
     const uint8_t *from = panel_block(walk, begin);
     uint8_t *to = walk->scratch->blocks;
     int64_t t = begin % p->block_tokens, x = walk->gathered, count = end - begin;
-    int64_t key = p->padded_dim_k * (int64_t)lhk_dtype_size(p->dtype), value = p->padded_dim_v * (int64_t)lhk_dtype_size(p->value_dtype);
+    int64_t key = p->padded_dim_k * (int64_t)lhk_dtype_size(p->dtype);
+    int64_t value = p->padded_dim_v * (int64_t)lhk_dtype_size(p->value_dtype);
     memcpy(to + x * key, from + t * key, (size_t)(count * key));
     memcpy(to + p->value_offset + x * value, from + p->value_offset + t * value, (size_t)(count * value));
     if (p->key_scale_offset)
@@ -229,6 +231,19 @@ static void visit_selection(lhk_flash_walk *walk, const lhk_selection *s) {
     }
 }
 
+/// The same for all heads of a task, block after block.
+static void visit_heads(lhk_flash_walk *walk, int64_t begin, int64_t end) {
+    int64_t heads = walk->task->heads;
+    while (begin < end) {
+        int64_t stop = lhk_min(end, (begin / LHK_BLOCK_TOKENS + 1) * LHK_BLOCK_TOKENS);
+        for (int64_t head = 0; head < heads; head++) {
+            walk->turn(walk->context, head);
+            visit_keys(walk, begin, stop);
+        }
+        begin = stop;
+    }
+}
+
 void lhk_flash_walk_pieces(lhk_flash_walk *walk) {
     const lhk_flash_task *t = walk->task;
     walk->split_low = walk->low;
@@ -238,6 +253,11 @@ void lhk_flash_walk_pieces(lhk_flash_walk *walk) {
         int64_t share = (lhk_max(blocks, 0) + t->splits - 1) / t->splits;
         walk->split_low = lhk_max(walk->low, (first + t->split * share) * LHK_BLOCK_TOKENS);
         walk->split_high = lhk_min(walk->high, (first + (t->split + 1) * share) * LHK_BLOCK_TOKENS);
+    }
+    if (t->heads > 1) {
+        if (t->split == 0) visit_heads(walk, 0, lhk_min(walk->high, walk->sink_end));
+        visit_heads(walk, walk->split_low, lhk_min(walk->high, walk->split_high));
+        return;
     }
     const lhk_selection *s = walk->plan->call->args.selection;
     if (!s) visit_run(walk, 0, walk->high);

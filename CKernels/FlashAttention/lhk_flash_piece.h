@@ -30,6 +30,7 @@ typedef struct lhk_flash_walk {
     int32_t gathered;               ///< columns of the scratch block that hold gathered runs
     int32_t scratch_block;          ///< block of scratch that the next packed piece goes to
     void (*visit)(void *context, const lhk_flash_piece *piece);
+    void (*turn)(void *context, int64_t head);  ///< tasks of several heads: pieces of this one follow
     void *context;
 } lhk_flash_walk;
 

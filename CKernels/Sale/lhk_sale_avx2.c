@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// AVX2: pairs of byte products in 16 bits, which cannot saturate because key codes end at 127 and query codes at 127 (2 * 127 *
+/// AVX2: pairs of byte products in 16 bits, which cannot saturate because codes end at 127 (2 * 127 *
 /// 127 < 2^15), pairs of these in 32. 3 rows x 4 vectors of sums.
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -29,14 +29,14 @@ LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_sale_floats *t
     memcpy(to, x, sizeof *to);
 }
 
-LHK_ALWAYS_INLINE void LHK_NAME(dot)(const uint8_t *keys, int64_t tile_bytes, const uint32_t *codes, int64_t steps,
-                                     lhk_sale_ints (*acc)[2]) {
+LHK_ALWAYS_INLINE void LHK_NAME(dot)(const uint8_t *keys, int64_t tile_bytes, const int32_t *order, const uint32_t *codes,
+                                     int64_t steps, lhk_sale_ints (*acc)[2]) {
     __m256i sum[LHK_SALE_STRIP][4];
     memcpy(sum, acc, sizeof sum);
-    for (int64_t s = 0; s < steps; s++, keys += 64, codes += LHK_SALE_STRIP) {
+    for (int64_t s = 0; s < steps; s++, codes += LHK_SALE_STRIP) {
         LHK_UNROLL
         for (int u = 0; u < 4; u++) {
-            __m256i key = _mm256_loadu_si256((const __m256i *)(keys + u / 2 * tile_bytes + u % 2 * 32));
+            __m256i key = _mm256_loadu_si256((const __m256i *)(keys + order[s] + u / 2 * tile_bytes + u % 2 * 32));
             LHK_UNROLL
             for (int r = 0; r < LHK_SALE_STRIP; r++) {
                 __m256i pairs = _mm256_maddubs_epi16(key, _mm256_set1_epi32((int)codes[r]));

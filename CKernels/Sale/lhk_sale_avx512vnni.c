@@ -17,10 +17,11 @@ LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_sale_floats *t
     *to = (lhk_sale_floats)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
 }
 
-LHK_ALWAYS_INLINE void LHK_NAME(dot)(const uint8_t *keys, int64_t tile_bytes, const uint32_t *codes, int64_t steps,
-                                     lhk_sale_ints (*acc)[2]) {
-    for (int64_t s = 0; s < steps; s++, keys += 64, codes += LHK_SALE_STRIP) {
-        __m512i first = _mm512_loadu_si512(keys), second = _mm512_loadu_si512(keys + tile_bytes);
+LHK_ALWAYS_INLINE void LHK_NAME(dot)(const uint8_t *keys, int64_t tile_bytes, const int32_t *order, const uint32_t *codes,
+                                     int64_t steps, lhk_sale_ints (*acc)[2]) {
+    for (int64_t s = 0; s < steps; s++, codes += LHK_SALE_STRIP) {
+        __m512i first = _mm512_loadu_si512(keys + order[s]);
+        __m512i second = _mm512_loadu_si512(keys + order[s] + tile_bytes);
         LHK_UNROLL
         for (int r = 0; r < LHK_SALE_STRIP; r++) {
             __m512i q = _mm512_set1_epi32((int)codes[r]);

@@ -21,7 +21,7 @@ typedef struct lhk_sale_call {
     lhk_tensor k;
     const float *tau;     ///< [query_heads]
     int64_t offset;       ///< row i sits at i + offset
-    float scale, softcap;
+    float scale, softcap, screen;
     const float *sink_logits;
     uint8_t *index;       ///< [segment][kv_head] codes
     int64_t encoded;      ///< segments that the index holds already
@@ -67,6 +67,7 @@ extern const lhk_selector_reference lhk_sale_formula;
 /// Options of the selector.
 typedef struct lhk_sale_options {
     int64_t bits;
+    float screen;
     float tau;               ///< for all heads, unless
     const float *calibrated;  ///< [query_heads]
 } lhk_sale_options;

@@ -14,7 +14,8 @@ lhk_status lhk_sale_get_layout(uint32_t head_dim, uint32_t bits, lhk_sale_layout
     out->padded_dim = (uint32_t)lhk_round_up(head_dim, 4);
     out->scale_offset = (uint64_t)LHK_SALE_SEGMENT * out->padded_dim;
     out->mean_offset = out->scale_offset + LHK_SALE_SEGMENT * sizeof(float);
-    out->bytes = out->mean_offset + (uint64_t)lhk_round_up((int64_t)head_dim * 4, LHK_ALIGNMENT);
+    out->energy_offset = out->mean_offset + (uint64_t)lhk_round_up((int64_t)head_dim * 4, LHK_ALIGNMENT);
+    out->bytes = out->energy_offset + (uint64_t)lhk_round_up(out->padded_dim, LHK_ALIGNMENT);
     return LHK_OK;
 }
 
@@ -42,12 +43,19 @@ void lhk_sale_encode_segment(const lhk_sale_layout *l, const float *rows, int64_
     const float levels = (float)LHK_SALE_KEY_LEVELS(l->bits);
     const uint8_t zero = LHK_SALE_KEY_OFFSET(l->bits);
     float *scales = (float *)(segment + l->scale_offset), *mean = (float *)(segment + l->mean_offset);
+    float *energy = (float *)(segment + l->energy_offset);
     for (int64_t c = 0; c < dim; c++) mean[c] = 0;
     for (int64_t t = 0; t < LHK_SALE_SEGMENT; t++)
         for (int64_t c = 0; c < dim; c++) mean[c] += rows[t * stride + c];
     for (int64_t c = 0; c < dim; c++) mean[c] *= 1.0f / LHK_SALE_SEGMENT;
     memset(segment, zero, l->scale_offset);
     memset(mean + dim, 0, l->bytes - l->mean_offset - (uint64_t)dim * sizeof(float));
+    for (int64_t t = 0; t < LHK_SALE_SEGMENT; t++)
+        for (int64_t c = 0; c < dim; c++) {
+            float x = rows[t * stride + c] - mean[c];
+            energy[c / 4] += x * x;
+        }
+    for (int64_t g = 0; g < padded / 4; g++) energy[g] *= 1.0f / (4 * LHK_SALE_SEGMENT);
     for (int64_t first = 0; first < LHK_SALE_SEGMENT; first += together) {
         float inverse, scale = scale_of(rows + first * stride, stride, together, mean, dim, levels, &inverse);
         for (int64_t t = first; t < first + together; t++) {

@@ -9,7 +9,8 @@
 typedef struct sale_state {
     const lhk_variant *variant;
     lhk_sale_layout layout;
-    uint32_t query_heads, kv_heads, head_dim_v, reserved;
+    uint32_t query_heads, kv_heads, head_dim_v;
+    float screen;
     int64_t rows, keys;  ///< at most
     int64_t length;
     int64_t encoded;     ///< segments
@@ -24,14 +25,20 @@ static uint64_t index_offset(uint32_t query_heads) {
 static uint64_t segment_bytes(const sale_state *s) { return s->kv_heads * s->layout.bytes; }
 
 lhk_status lhk_sale_read_options(const lhk_problem *problem, lhk_sale_options *out, lhk_error *error) {
-    static const char *const names[] = {"tau", "bits", "calibration"};
-    *out = (lhk_sale_options){.bits = 8, .tau = LHK_SALE_TAU};
+    static const char *const names[] = {"tau", "bits", "screen", "calibration"};
+    *out = (lhk_sale_options){.bits = 8, .screen = LHK_SALE_SCREEN, .tau = LHK_SALE_TAU};
     lhk_status status = lhk_options_known(problem, "sale", names, sizeof names / sizeof *names, error);
     if (!status) status = lhk_option_float(problem, "sale", "tau", 0, 1e6, &out->tau, error);
     if (!status) status = lhk_option_int(problem, "sale", "bits", 4, 8, &out->bits, error);
+    if (!status) status = lhk_option_float(problem, "sale", "screen", 0, 64, &out->screen, error);
     if (status) return status;
     if (out->bits != 4 && out->bits != 8)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "sale: option bits=%lld is not 4 or 8", (long long)out->bits);
+    if (out->bits == 4) {
+        if (lhk_option_value(problem, "screen"))
+            return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "sale: option screen is for bits=8");
+        out->screen = 0;
+    }
     if (!lhk_option_value(problem, "calibration")) return LHK_OK;
     if (lhk_option_value(problem, "tau"))
         return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "sale: options tau and calibration exclude each other");
@@ -41,7 +48,8 @@ lhk_status lhk_sale_read_options(const lhk_problem *problem, lhk_sale_options *o
     // A layer with a window is dense whatever its thresholds, so it need not have any.
     const bool windowed = problem->params && problem->params->window_left >= 0;
     if (!out->calibrated && !windowed)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "sale: option calibration is given, but layer %u has no parameter 'sale.tau'",
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, -1,
+                        "sale: option calibration is given, but layer %u has no parameter 'sale.tau'",
                         lhk_problem_layer(problem));
     for (int64_t h = 0; out->calibrated && h < heads; h++)
         if (!(out->calibrated[h] >= 0) || isinf(out->calibrated[h]))
@@ -63,7 +71,7 @@ static lhk_status full_call(const lhk_problem *problem, lhk_sale_call *call, lhk
                             .keys = problem->keys};
     lhk_status status = lhk_sale_read_options(problem, options, error);
     if (!status) status = lhk_sale_get_layout(problem->head_dim_k, (uint32_t)options->bits, &call->layout, error);
-    bool dense;
+    bool dense = false;
     return status ? status : lhk_sale_read_params(call, problem->params, &dense, error);
 }
 
@@ -114,6 +122,7 @@ static lhk_status create(const lhk_variant *self, const lhk_problem *problem, lh
     s->query_heads = call.query_heads;
     s->kv_heads = call.kv_heads;
     s->head_dim_v = problem->head_dim_v;
+    s->screen = options.screen;
     s->rows = call.rows;
     s->keys = call.keys;
     s->index_offset = index_offset(call.query_heads);
@@ -208,7 +217,7 @@ static lhk_status select_keys(lhk_instance *selector, const lhk_host *host, cons
                               const lhk_attention_params *params, const lhk_workspace *workspace, lhk_selection *out,
                               lhk_error *error) {
     sale_state *s = (sale_state *)selector;
-    bool dense;
+    bool dense = false;
     lhk_status status = lhk_check_rows(q, s->query_heads, s->layout.head_dim, "sale: q", 2, error);
     if (status) return status;
     if (q->shape[0] > s->rows)
@@ -219,7 +228,8 @@ static lhk_status select_keys(lhk_instance *selector, const lhk_host *host, cons
                         (long long)store.ops->length(store.instance));
     lhk_sale_call call = {.layout = s->layout, .query_heads = s->query_heads, .kv_heads = s->kv_heads, .rows = q->shape[0],
                           .keys = s->length, .kernel = ((const lhk_sale_variant *)s->variant->data)->kernel, .q = *q,
-                          .store = store, .tau = s->tau, .index = (uint8_t *)s + s->index_offset, .encoded = s->encoded};
+                          .store = store, .tau = s->tau, .screen = s->screen, .index = (uint8_t *)s + s->index_offset,
+                          .encoded = s->encoded};
     status = lhk_sale_read_params(&call, params, &dense, error);
     if (status) return status;
     *out = (lhk_selection){.struct_size = sizeof *out, .kind = LHK_SELECTION_ALL};

@@ -23,7 +23,7 @@ static const lhk_variant *const variants[] = {
 #undef LHK_SALE_VARIANT
 
 // Thresholds at which normal numbers lose some blocks and keep some.
-static const char *const option_sets[] = {"tau=0.1", "tau=0.1,bits=4", "tau=0.03", "tau=0"};
+static const char *const option_sets[] = {"tau=0.1,screen=0", "tau=0.1,bits=4", "tau=0.1", "tau=0.05,screen=2"};
 
 static const lhk_reference reference = {.struct_size = sizeof(lhk_reference),
                                         .option_set_count = sizeof option_sets / sizeof *option_sets,
@@ -33,7 +33,8 @@ static const lhk_method method = {
     .struct_size = sizeof(lhk_method), .variant_count = sizeof variants / sizeof *variants, .role = LHK_ROLE_SELECTOR,
     .name = "sale", .version = "1.0.0",
     .summary = "prefill without blocks of 32 keys whose estimated weights are all negligible; tau=T (0.008): weight relative to "
-               "what is always kept, or calibration=FILE: per head; bits=8|4 (8): codes of the estimate (arXiv 2505.24179)",
+               "what is always kept, or calibration=FILE: per head; bits=8|4 (8): codes of the estimate; screen=C (4, with "
+               "8 bits; 0: off): standard deviations at which part of an estimate is enough (arXiv 2505.24179)",
     .variants = variants, .reference = &reference};
 
 static const lhk_method *const methods[] = {&method};

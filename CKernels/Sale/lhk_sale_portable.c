@@ -12,15 +12,15 @@ LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_sale_floats *t
     for (int i = 0; i < 16; i++) (*to)[i] = lhk_f16_to_f32(from[i]);
 }
 
-LHK_ALWAYS_INLINE void LHK_NAME(dot)(const uint8_t *keys, int64_t tile_bytes, const uint32_t *codes, int64_t steps,
-                                     lhk_sale_ints (*acc)[2]) {
-    for (int64_t s = 0; s < steps; s++, keys += 64, codes += LHK_SALE_STRIP)
+LHK_ALWAYS_INLINE void LHK_NAME(dot)(const uint8_t *keys, int64_t tile_bytes, const int32_t *order, const uint32_t *codes,
+                                     int64_t steps, lhk_sale_ints (*acc)[2]) {
+    for (int64_t s = 0; s < steps; s++, codes += LHK_SALE_STRIP)
         for (int r = 0; r < LHK_SALE_STRIP; r++) {
             int8_t q[4];
             memcpy(q, codes + r, 4);
             for (int u = 0; u < 2; u++)
                 for (int x = 0; x < 16; x++) {
-                    const uint8_t *k = keys + u * tile_bytes + 4 * x;
+                    const uint8_t *k = keys + u * tile_bytes + order[s] + 4 * x;
                     acc[r][u][x] += k[0] * q[0] + k[1] * q[1] + k[2] * q[2] + k[3] * q[3];
                 }
         }

@@ -11,7 +11,10 @@ typedef struct formula {
     const lhk_tensor *q, *k;
     lhk_sale_call call;
     int64_t bits, dim, group;
-    float *keys, *mean;        ///< of the segments: [128][dim] less their mean, and it
+    float screen;
+    float *energy, *weight;    ///< [segments][groups], [groups]
+    int64_t *order;            ///< [groups]
+    float *keys;               ///< of a segment: [128][dim] less their mean
     float *key_codes, *key_scale;    ///< [keys][dim], [keys]
     float *key_mean;           ///< [segments][dim]
     float *row, *row_codes, *tile_mean;
@@ -33,6 +36,7 @@ static float quantise(const float *x, int64_t count, float levels, float *codes)
 }
 
 static void encode_keys(formula *f, int64_t kv_head) {
+    const int64_t groups = (f->dim + 3) / 4;
     const int64_t shared = f->bits == 8 ? LHK_SALE_BLOCK : 1, dim = f->dim;
     for (int64_t g = 0; g < lhk_sale_segments(f->call.keys); g++) {
         const int64_t begin = LHK_SALE_BLOCK + g * LHK_SALE_SEGMENT;
@@ -44,6 +48,10 @@ static void encode_keys(formula *f, int64_t kv_head) {
             for (int64_t t = 0; t < LHK_SALE_SEGMENT; t++)
                 f->keys[t * dim + c] = (float)element(f->k, begin + t, kv_head, c) - mean[c];
         }
+        float *energy = f->energy + g * groups;
+        memset(energy, 0, (size_t)groups * sizeof *energy);
+        for (int64_t i = 0; i < LHK_SALE_SEGMENT * dim; i++) energy[i % dim / 4] += f->keys[i] * f->keys[i];
+        for (int64_t i = 0; i < groups; i++) energy[i] /= 4 * LHK_SALE_SEGMENT;
         for (int64_t t = 0; t < LHK_SALE_SEGMENT; t += shared) {
             float scale = quantise(f->keys + t * dim, shared * dim, f->bits == 8 ? 63 : 7, f->key_codes + (begin + t) * dim);
             for (int64_t i = 0; i < shared; i++) f->key_scale[begin + t + i] = scale;
@@ -96,6 +104,51 @@ static double estimate(const formula *f, int64_t row, int64_t head, float row_sc
     return cap > 0 ? cap * tanh(s / cap) : s;
 }
 
+/// The order in which the tile meets groups of channels, in f32 as longhand/sale.h tells.
+static void find_order(formula *f, int64_t head, int64_t first, int64_t last, int64_t segments) {
+    const int64_t groups = (f->dim + 3) / 4;
+    for (int64_t g = 0; g < groups; g++) {
+        float total = 0, sum = 0;
+        for (int64_t row = first; row < last; row++) {
+            float square = 0;
+            for (int64_t c = 4 * g; c < 4 * g + 4 && c < f->dim; c++) {
+                float x = (float)element(f->q, row, head, c);
+                square += x * x;
+            }
+            total += square;
+        }
+        for (int64_t s = 0; s < segments; s++) sum += f->energy[s * groups + g];
+        f->weight[g] = sum * total;
+        int64_t at = g;
+        for (; at > 0 && f->weight[f->order[at - 1]] < f->weight[g]; at--) f->order[at] = f->order[at - 1];
+        f->order[at] = g;
+    }
+}
+
+/// Whether screening surely lets a pair pass, whose limit is in units of scores.
+static bool passes(const formula *f, int64_t row, int64_t head, float row_scale, int64_t key, double limit) {
+    const int64_t segment = (key - LHK_SALE_BLOCK) / LHK_SALE_SEGMENT, groups = (f->dim + 3) / 4;
+    const float *mean = f->key_mean + segment * f->dim, *codes = f->key_codes + key * f->dim;
+    const double scale = (double)f->call.scale, cap = (double)f->call.softcap;
+    double rest = cap > 0 ? (limit >= cap ? INFINITY : limit <= -cap ? -INFINITY : cap * atanh(limit / cap)) : limit;
+    for (int64_t c = 0; c < f->dim; c++) rest -= scale * element(f->q, row, head, c) * (double)mean[c];
+    for (int stage = 0; stage < 3; stage++) {
+        double dot = 0, variance = 0;
+        for (int64_t s = 0; s < groups; s++) {
+            const int64_t g = f->order[s];
+            double square = 0;
+            for (int64_t c = 4 * g; c < 4 * g + 4 && c < f->dim; c++) {
+                if (s < groups >> (3 - stage)) dot += (double)f->row_codes[c] * (double)codes[c];
+                square += element(f->q, row, head, c) * element(f->q, row, head, c);
+            }
+            if (s >= groups >> (3 - stage)) variance += square * (double)f->energy[segment * groups + g];
+        }
+        double reach = scale * ((double)row_scale * (double)f->key_scale[key] * dot + (double)f->screen * sqrt(variance));
+        if (!(reach - rest > MARGIN * (1 + fabs(rest) * 1e-2))) return false;
+    }
+    return true;
+}
+
 /// LHK_CHOSEN_* of a block for the tile of rows [first, last), from the margins of all its pairs.
 static uint8_t decide(formula *f, int64_t first, int64_t last, int64_t head, int64_t block) {
     bool near = false;
@@ -104,8 +157,9 @@ static uint8_t decide(formula *f, int64_t first, int64_t last, int64_t head, int
         for (int64_t j = block * LHK_SALE_BLOCK; j < (block + 1) * LHK_SALE_BLOCK; j++) {
             double s = estimate(f, row, head, scale, j), over = s - f->limit[row - first];
             double margin = MARGIN * (1 + fabs(s) * 1e-2);
-            if (!(over <= margin)) return LHK_CHOSEN_YES;
-            near |= over > -margin;
+            bool surely = !(over <= margin);
+            if (surely && (f->screen == 0 || passes(f, row, head, scale, j, f->limit[row - first]))) return LHK_CHOSEN_YES;
+            near |= surely || over > -margin;
         }
     }
     return near ? LHK_CHOSEN_EITHER : LHK_CHOSEN_NO;
@@ -120,6 +174,7 @@ static void choose_tile(formula *f, int64_t head, int64_t first, int64_t last, u
         for (int64_t row = first; row < last; row++) f->tile_mean[c] += (float)element(f->q, row, head, c);
         f->tile_mean[c] /= (float)(last - first);
     }
+    if (f->screen > 0) find_order(f, head, first, last, reach.middle / 4);
     for (int64_t row = first; row < last && reach.middle && !dense; row++)
         f->limit[row - first] = threshold(f, row, head, reach);
     for (int64_t b = 0; b < reach.blocks; b++) {
@@ -133,12 +188,15 @@ static void choose_tile(formula *f, int64_t head, int64_t first, int64_t last, u
 
 static lhk_status select_all(formula *f, bool dense, uint8_t *chosen, lhk_error *error) {
     const int64_t dim = f->dim, keys = f->call.keys, segments = lhk_sale_segments(keys);
-    const int64_t counts[] = {LHK_SALE_SEGMENT * dim, keys * dim, keys, segments * dim, dim, dim, dim};
-    float **arrays[] = {&f->keys, &f->key_codes, &f->key_scale, &f->key_mean, &f->row, &f->row_codes, &f->tile_mean};
+    const int64_t counts[] = {LHK_SALE_SEGMENT * dim, keys * dim, keys, segments * dim, dim, dim, dim, segments * dim, dim};
+    float **arrays[] = {&f->keys, &f->key_codes, &f->key_scale, &f->key_mean, &f->row, &f->row_codes, &f->tile_mean,
+                        &f->energy, &f->weight};
+    int64_t order[LHK_SALE_MAX_HEAD_DIM / 4];
     const int count = sizeof arrays / sizeof *arrays;
     double limit[LHK_SALE_TILE_ROWS];
     bool memory = true;
     f->limit = limit;
+    f->order = order;
     memset(chosen, dense, (size_t)(f->call.rows * f->call.query_heads * keys));
     for (int i = 0; i < count; i++) memory &= !!(*arrays[i] = calloc((size_t)counts[i] + 1, sizeof(float)));
     for (int64_t head = 0; memory && !dense && head < f->call.query_heads; head++) {
@@ -155,7 +213,7 @@ static lhk_status choose(const lhk_problem *problem, const lhk_tensor *q, const 
     (void)v;
     formula f = {.q = q, .k = k, .dim = q->shape[2], .group = problem->query_heads / problem->kv_heads};
     lhk_sale_options options;
-    bool dense;
+    bool dense = false;
     f.call = (lhk_sale_call){.query_heads = problem->query_heads, .kv_heads = problem->kv_heads, .rows = q->shape[0],
                              .keys = k->shape[0]};
     lhk_status status = lhk_sale_read_options(problem, &options, error);
@@ -167,6 +225,7 @@ static lhk_status choose(const lhk_problem *problem, const lhk_tensor *q, const 
     for (uint32_t h = 0; h < problem->query_heads; h++) tau[h] = options.calibrated ? options.calibrated[h] : options.tau;
     f.call.tau = tau;
     f.bits = options.bits;
+    f.screen = options.screen;
     status = select_all(&f, dense, chosen, error);
     free(tau);
     return status;

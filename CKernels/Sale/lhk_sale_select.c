@@ -44,7 +44,9 @@ static lhk_status read_shape(const lhk_sale_args *args, bool data, lhk_sale_call
     if (q->shape[0] < 0 || k->shape[0] < 0 || q->shape[0] > LHK_SALE_MAX_KEYS || k->shape[0] > LHK_SALE_MAX_KEYS)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, 0, "sale: rows or keys are not 0 to 2^31-1");
     *call = (lhk_sale_call){.query_heads = (uint32_t)q->shape[1], .kv_heads = (uint32_t)k->shape[1], .rows = q->shape[0],
-                            .keys = k->shape[0], .q = *q, .k = *k, .tau = args->tau};
+                            .keys = k->shape[0], .q = *q, .k = *k, .tau = args->tau, .screen = args->screen};
+    if (!(args->screen >= 0 && args->screen <= 64) || (args->screen > 0 && args->bits != 8))
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, 0, "sale: screen is not 0 to 64, or not 0 with codes of %u bits", args->bits);
     int64_t dim = q->shape[2] < 0 || q->shape[2] > UINT32_MAX ? 0 : q->shape[2];
     lhk_status status = lhk_sale_get_layout((uint32_t)dim, args->bits, &call->layout, error);
     if (status || !data) return status;
@@ -65,7 +67,7 @@ lhk_status lhk_sale_workspace(const lhk_sale_args *args, uint32_t workers, uint6
 lhk_status lhk_sale_select(const lhk_sale_args *args, const lhk_host *host, const lhk_workspace *workspace,
                            lhk_selection *out, lhk_error *error) {
     lhk_sale_call call;
-    bool dense;
+    bool dense = false;
     lhk_status status = read_shape(args, true, &call, error);
     if (!status) status = lhk_sale_read_params(&call, args->params, &dense, error);
     if (status) return status;

@@ -14,6 +14,12 @@
 ///   bits = 4: both in -7 .. 7 with a scale per key and per row, after queries have given up the mean of their tile, whose
 ///             products with the keys are added back in f32 (the paper's codes, section 3.1, at the granularity of one
 ///             scale per token).
+///
+/// Screening (bits = 8; not in the paper): channels are met in groups of four, those first that matter most to the tile: by
+/// falling (sum of q^2 over the group and the tile's rows) * (sum of the segments' energies). After an eighth, a quarter and
+/// half of them, a strip of rows gives up on a block when no sum comes within C standard deviations of the rest of its
+/// threshold, as if channels were independent: sqrt(sum over the groups that are left of q^2 of the row * energy of the
+/// segment). Only keys that a tile would have kept can be lost that way, none added.
 #ifndef LONGHAND_SALE_H
 #define LONGHAND_SALE_H
 
@@ -28,12 +34,14 @@ LHK_ASSUME_NONNULL_BEGIN
 #define LHK_SALE_LOCAL_BLOCKS 4    ///< least number of blocks of the local region
 #define LHK_SALE_MAX_HEAD_DIM 576
 #define LHK_SALE_TAU 0.008f        ///< where calibration starts
+#define LHK_SALE_SCREEN 4.0f       ///< default of the selector with 8 bits
 #define LHK_SALE_TAU_DENSE 1e-5f   ///< a head whose threshold is below keeps everything
 
 /// Keys of one segment in codes, at `base`:
 ///   codes   [8 tiles of 16 keys][padded_dim/4][16][4] bytes, code + 64 (bits 8) or code + 8 (bits 4)
 ///   scales  [128] f32 at `scale_offset`: of each key; equal within a block for bits 8; NaN where a key is not finite
 ///   mean    [head_dim] f32 at `mean_offset`
+///   energy  [padded_dim/4] f32 at `energy_offset`: of each group of four channels, the mean square of k - mean
 typedef struct lhk_sale_layout {
     uint32_t struct_size;
     uint32_t bits;
@@ -41,6 +49,7 @@ typedef struct lhk_sale_layout {
     uint32_t padded_dim;    ///< head_dim rounded up to 4
     uint64_t scale_offset;
     uint64_t mean_offset;
+    uint64_t energy_offset;
     uint64_t bytes;         ///< of a segment of one KV head, a multiple of LHK_ALIGNMENT
 } lhk_sale_layout;
 
@@ -51,13 +60,15 @@ LHK_API lhk_status lhk_sale_get_layout(uint32_t head_dim, uint32_t bits, lhk_sal
 /// floats apart; `segment` has layout->bytes bytes, aligned to LHK_ALIGNMENT, and does not overlap them. All arithmetic is
 /// f32 and the same on every processor: mean = (sum over keys in order) / 128; scale = max |k - mean| / L and
 /// code = round_half_even((k - mean) * (L / max |k - mean|)), L = 63 or 7. Where the largest magnitude is below 2^-113, scale
-/// and codes are 0. [thread-safe]
+/// and codes are 0. energy = (sum over keys, then channels, in order, of (k - mean)^2) / 512. [thread-safe]
 LHK_API void lhk_sale_encode_segment(const lhk_sale_layout *layout, const float *rows, int64_t stride, uint8_t *segment);
 
 /// What to select.
 typedef struct lhk_sale_args {
     uint32_t struct_size;
     uint32_t bits;    ///< 4 or 8
+    float screen;     ///< C of the screening, at most 64; 0: none, and so it must be with 4 bits
+    uint32_t reserved;
     lhk_tensor q;     ///< [rows][query_heads][head_dim], F32, BF16 or F16, last stride 1: the last rows of the sequence
     lhk_tensor k;     ///< [keys][kv_heads][head_dim], likewise, with positions applied
     const float *tau;  ///< [query_heads], each >= 0
