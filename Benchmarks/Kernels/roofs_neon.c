@@ -41,7 +41,7 @@ static float int8_dotprod(int64_t rounds) {
 }
 LHK_TARGET_END
 
-LHK_TARGET_BEGIN("arch=armv8.2-a+i8mm")
+LHK_TARGET_BEGIN(LHK_FEATURES_NEON_I8MM)
 static float int8_i8mm(int64_t rounds) {
     int32x4_t a[ROOF_WIDE_CHAINS];
     int8x16_t x = vdupq_n_s8(1);
@@ -59,8 +59,10 @@ LHK_TARGET_END
 LHK_TARGET_BEGIN(LHK_FEATURES_NEON_BF16)
 static float bf16_bfmmla(int64_t rounds) {
     float32x4_t a[ROOF_WIDE_CHAINS];
-    // Ones that the compiler does not know: gcc 14 writes the constant as an f16 immediate, which this level lacks.
-    bfloat16x8_t x = vreinterpretq_bf16_u16(vdupq_n_u16((uint16_t)(0x3f80 + (rounds < 0))));
+    // Ones that the compiler does not know: gcc writes the constant as an f16 immediate, which this level lacks.
+    uint16_t one = 0x3f80;
+    __asm__("" : "+r"(one));
+    bfloat16x8_t x = vreinterpretq_bf16_u16(vdupq_n_u16(one));
     ROOF_UNROLL
     for (int i = 0; i < ROOF_WIDE_CHAINS; i++) a[i] = vdupq_n_f32((float)i);
     for (int64_t r = 0; r < rounds; r++)

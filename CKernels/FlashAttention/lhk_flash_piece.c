@@ -136,6 +136,11 @@ static void visit_run(lhk_flash_walk *walk, int64_t begin, int64_t end) {
     visit_keys(walk, lhk_max(begin, walk->split_low), lhk_min(end, walk->split_high));
 }
 
+/// Whether listed tokens are read where they lie. Values that are not finite are not: their neighbours' would meet them.
+static bool reads_in_place(const lhk_flash_plan *plan) {
+    return plan->source.kind == LHK_FLASH_PANELS && plan->kernel->token_scores && !plan->source.panels.values_nonfinite;
+}
+
 /// Visits the visible ones of the listed tokens, gathered 256 at a time.
 static void visit_tokens(lhk_flash_walk *walk, const lhk_selection *s, int64_t first, int64_t last) {
     int32_t *index = walk->scratch->index;
@@ -150,7 +155,8 @@ static void visit_tokens(lhk_flash_walk *walk, const lhk_selection *s, int64_t f
         }
         if (count == 0) return;
         lhk_flash_piece piece = {.end = (int32_t)count, .index = index, .log_weights = s->log_weights ? weights : NULL};
-        if (walk->plan->source.kind == LHK_FLASH_PANELS) gather_panels(walk, &piece, count);
+        if (reads_in_place(walk->plan)) piece.head_base = panel_block(walk, 0);
+        else if (walk->plan->source.kind == LHK_FLASH_PANELS) gather_panels(walk, &piece, count);
         if (walk->plan->source.kind == LHK_FLASH_ROWS) pack_piece(walk, &piece, 0, count);
         if (walk->plan->source.kind == LHK_FLASH_UNPACKED) unpack_piece(walk, &piece, 0, count);
         walk->visit(walk->context, &piece);
@@ -231,6 +237,19 @@ static void visit_selection(lhk_flash_walk *walk, const lhk_selection *s) {
     }
 }
 
+/// The same for all heads of a task, block after block.
+static void visit_heads(lhk_flash_walk *walk, int64_t begin, int64_t end) {
+    int64_t heads = walk->task->heads;
+    while (begin < end) {
+        int64_t stop = lhk_min(end, (begin / LHK_BLOCK_TOKENS + 1) * LHK_BLOCK_TOKENS);
+        for (int64_t head = 0; head < heads; head++) {
+            walk->turn(walk->context, head);
+            visit_keys(walk, begin, stop);
+        }
+        begin = stop;
+    }
+}
+
 void lhk_flash_walk_pieces(lhk_flash_walk *walk) {
     const lhk_flash_task *t = walk->task;
     walk->split_low = walk->low;
@@ -240,6 +259,11 @@ void lhk_flash_walk_pieces(lhk_flash_walk *walk) {
         int64_t share = (lhk_max(blocks, 0) + t->splits - 1) / t->splits;
         walk->split_low = lhk_max(walk->low, (first + t->split * share) * LHK_BLOCK_TOKENS);
         walk->split_high = lhk_min(walk->high, (first + (t->split + 1) * share) * LHK_BLOCK_TOKENS);
+    }
+    if (t->heads > 1) {
+        if (t->split == 0) visit_heads(walk, 0, lhk_min(walk->high, walk->sink_end));
+        visit_heads(walk, walk->split_low, lhk_min(walk->high, walk->split_high));
+        return;
     }
     const lhk_selection *s = walk->plan->call->args.selection;
     if (!s) visit_run(walk, 0, walk->high);
