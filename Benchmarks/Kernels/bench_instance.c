@@ -77,8 +77,7 @@ lhk_status lhk_bench_create(const lhk_bench_subject *subject, const lhk_host *ho
     lhk_status status = describe(subject, instance, error);
     if (!status) status = resolve(subject, instance, host, error);
     if (!status) status = life->sizes(instance->variant, &instance->problem, host->workers, &sizes, error);
-    const uint64_t huge_from = instance->is_selector ? LHK_PAGES_HUGE_INDEX : LHK_PAGES_HUGE_STREAM;  // as a cache does
-    if (!status) status = lhk_pages_map_huge(sizes.state_bytes, huge_from, &instance->state, error);
+    if (!status) status = lhk_pages_map(sizes.state_bytes, &instance->state, error);
     if (!status) status = lhk_pages_map(sizes.workspace_bytes, &instance->workspace, error);
     instance->workspace_bytes = sizes.workspace_bytes;
     if (!status)

@@ -53,9 +53,7 @@ lhk_status lhk_bound_create(const lhk_cache *cache, uint32_t index, int slot, lh
     lhk_error inner = {.struct_size = sizeof inner};
     lhk_sizes sizes = {.struct_size = sizeof sizes};
     lhk_status status = life->sizes(bound->variant, &problem, cache->host->workers, &sizes, &inner);
-    const bool scattered = slot == slot_prefill || slot == slot_decode;
-    const uint64_t huge_from = scattered ? LHK_PAGES_HUGE_INDEX : LHK_PAGES_HUGE_STREAM;
-    if (!status) status = lhk_pages_map_huge(sizes.state_bytes, huge_from, &bound->state, &inner);
+    if (!status) status = lhk_pages_map(sizes.state_bytes, &bound->state, &inner);
     bound->state_bytes = sizes.state_bytes;
     bound->workspace_bytes = sizes.workspace_bytes;
     if (!status) status = life->create(bound->variant, &problem, lhk_instance_of(bound), sizes.state_bytes, &inner);

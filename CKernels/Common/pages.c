@@ -7,6 +7,10 @@
 #include <unistd.h>
 
 static const uint64_t huge_page = UINT64_C(2) << 20;
+/// From here on, rounding the touched part up to a huge page wastes a third at most of a mapping that is used whole.
+/// Measured on two Zen 4 cores: 24 stores of 6.3 MiB read in turn 1.11 times as fast as with small pages, and indices that
+/// are read out of order (`sale` with screening) in three quarters of the time.
+static const uint64_t huge_from = UINT64_C(4) << 20;
 
 /// Unmaps a whole number of pages; `bytes` may be 0.
 static void unmap(uint8_t *data, uint64_t bytes) {
@@ -14,10 +18,6 @@ static void unmap(uint8_t *data, uint64_t bytes) {
 }
 
 lhk_status lhk_pages_map(uint64_t bytes, lhk_pages *out, lhk_error *error) {
-    return lhk_pages_map_huge(bytes, LHK_PAGES_HUGE_STREAM, out, error);
-}
-
-lhk_status lhk_pages_map_huge(uint64_t bytes, uint64_t huge_from, lhk_pages *out, lhk_error *error) {
     const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     uint64_t extra = bytes >= huge_from ? huge_page : 0;
     if (bytes > INT64_MAX - extra - page || bytes > SIZE_MAX - extra - page)

@@ -14,16 +14,9 @@ typedef struct lhk_pages {
     uint64_t bytes;
 } lhk_pages;
 
-/// Mappings from which on huge pages are asked for: those that are streamed, where rounding the touched part up wastes an
-/// eighth at most; and indices of selectors, which are read out of order and suffer sooner: `sale` takes a quarter less time.
-#define LHK_PAGES_HUGE_STREAM (UINT64_C(16) << 20)
-#define LHK_PAGES_HUGE_INDEX (UINT64_C(4) << 20)
-
-/// Maps `bytes` bytes aligned to a page. Those of LHK_PAGES_HUGE_STREAM and more are aligned to 2 MiB and advised for huge
-/// pages, which halve the time of streaming through them.
+/// Maps `bytes` bytes aligned to a page. Large mappings are aligned to 2 MiB and advised for huge pages, which halve
+/// the time of streaming through them.
 lhk_status lhk_pages_map(uint64_t bytes, lhk_pages *out, lhk_error *LHK_NULLABLE error);
-/// The same with another least size.
-lhk_status lhk_pages_map_huge(uint64_t bytes, uint64_t huge_from, lhk_pages *out, lhk_error *LHK_NULLABLE error);
 void lhk_pages_unmap(lhk_pages *pages);
 
 /// Calls `visit` for every region of this process's memory with the bytes of it that lie in huge pages now.
