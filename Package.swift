@@ -94,7 +94,7 @@ var targets: [Target] = [
         name: "VerifyTests",
         dependencies: [
             "CLonghand", "LonghandAdamas", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention", "LonghandQuantStore",
-            "LonghandRope", "LonghandVerify", "LonghandWindow",
+            "LonghandRope", "LonghandSale", "LonghandVerify", "LonghandWindow",
         ],
         swiftSettings: swiftSettings),
     .testTarget(
