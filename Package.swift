@@ -3,7 +3,7 @@ import PackageDescription
 
 /// The kernel families. Each has a folder `CKernels/<Name>` and an entry file `CKernels/Plugins/<Name>/entry.c`, and is
 /// built as a plugin `libLonghand<Name>Plugin.so` that the `longhand` command discovers at run time.
-let families = ["Adamas", "DenseStore", "FlashAttention", "QuantStore", "Rope", "Window"]
+let families = ["Adamas", "DenseStore", "FlashAttention", "QuantStore", "Rope", "Sale", "Window"]
 
 /// One set of flags for all of our C: warnings are errors, symbols are private unless a header exports them, and
 /// contraction is left to the kernels, which ask for FMA by name.
@@ -68,6 +68,8 @@ var targets: [Target] = [
     .testTarget(
         name: "QuantStoreTests", dependencies: ["CLonghand", "LonghandCommon", "LonghandQuantStore"], swiftSettings: swiftSettings),
     .testTarget(name: "RopeTests", dependencies: ["CLonghand", "LonghandRope"], swiftSettings: swiftSettings),
+    .testTarget(
+        name: "SaleTests", dependencies: ["CLonghand", "Longhand", "LonghandModel", "LonghandSale"], swiftSettings: swiftSettings),
     .testTarget(name: "WindowTests", dependencies: ["CLonghand", "LonghandWindow"], swiftSettings: swiftSettings),
     // Attention kernels for the fuzz harness of LonghandVerify: sound ones and one with faults.
     .target(

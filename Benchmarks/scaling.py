@@ -3,7 +3,7 @@
 """How a run grows with its prompt: memory of activations and speed of three schedules, slopes, and the gain of threads.
 
 Runs `longhand run --profile --json` over growing parts of a text, the schedules of one length after another, and prints
-Markdown tables. Slopes are those of a straight line through the logarithms of time and tokens, from 4096 tokens up.
+Markdown tables. Slopes are those of a straight line through the logarithms of time and tokens, from about 4096 tokens up.
 """
 import argparse
 import json
@@ -33,7 +33,7 @@ def attend(phase):
 
 def slope(points):
     """Slope of log y over log x by least squares; None below two points."""
-    logs = [(math.log(x), math.log(y)) for x, y in points if x >= 4000 and y > 0]
+    logs = [(math.log(x), math.log(y)) for x, y in points if x >= 3800 and y > 0]
     if len(logs) < 2:
         return None
     mx, my = (sum(c) / len(logs) for c in zip(*logs))

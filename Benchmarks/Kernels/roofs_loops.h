@@ -9,6 +9,8 @@
 /// enough for the registers.
 #define ROOF_CHAINS 12
 #define ROOF_WIDE_CHAINS 24
+/// Stands before a loop over all chains: unless it is unrolled, gcc keeps the accumulators in memory.
+#define ROOF_UNROLL _Pragma("GCC unroll 24")
 
 /// A loop of dot products or multiply-adds in registers.
 typedef struct roof_loop {

@@ -6,9 +6,12 @@
 
 static float fma_neon(int64_t rounds) {
     float32x4_t a[ROOF_WIDE_CHAINS], x = vdupq_n_f32(1e-9f), y = vdupq_n_f32(1.0f);
+    ROOF_UNROLL
     for (int i = 0; i < ROOF_WIDE_CHAINS; i++) a[i] = vdupq_n_f32((float)i);
     for (int64_t r = 0; r < rounds; r++)
+        ROOF_UNROLL
         for (int i = 0; i < ROOF_WIDE_CHAINS; i++) a[i] = vfmaq_f32(a[i], x, y);
+    ROOF_UNROLL
     for (int i = 1; i < ROOF_WIDE_CHAINS; i++) a[0] = vaddq_f32(a[0], a[i]);
     return vaddvq_f32(a[0]);
 }
@@ -27,21 +30,27 @@ LHK_TARGET_BEGIN("arch=armv8.2-a+dotprod")
 static float int8_dotprod(int64_t rounds) {
     int32x4_t a[ROOF_WIDE_CHAINS];
     int8x16_t x = vdupq_n_s8(1);
+    ROOF_UNROLL
     for (int i = 0; i < ROOF_WIDE_CHAINS; i++) a[i] = vdupq_n_s32(i);
     for (int64_t r = 0; r < rounds; r++)
+        ROOF_UNROLL
         for (int i = 0; i < ROOF_WIDE_CHAINS; i++) a[i] = vdotq_s32(a[i], x, x);
+    ROOF_UNROLL
     for (int i = 1; i < ROOF_WIDE_CHAINS; i++) a[0] = vaddq_s32(a[0], a[i]);
     return (float)vaddvq_s32(a[0]);
 }
 LHK_TARGET_END
 
-LHK_TARGET_BEGIN("arch=armv8.2-a+i8mm")
+LHK_TARGET_BEGIN(LHK_FEATURES_NEON_I8MM)
 static float int8_i8mm(int64_t rounds) {
     int32x4_t a[ROOF_WIDE_CHAINS];
     int8x16_t x = vdupq_n_s8(1);
+    ROOF_UNROLL
     for (int i = 0; i < ROOF_WIDE_CHAINS; i++) a[i] = vdupq_n_s32(i);
     for (int64_t r = 0; r < rounds; r++)
+        ROOF_UNROLL
         for (int i = 0; i < ROOF_WIDE_CHAINS; i++) a[i] = vmmlaq_s32(a[i], x, x);
+    ROOF_UNROLL
     for (int i = 1; i < ROOF_WIDE_CHAINS; i++) a[0] = vaddq_s32(a[0], a[i]);
     return (float)vaddvq_s32(a[0]);
 }
@@ -50,11 +59,16 @@ LHK_TARGET_END
 LHK_TARGET_BEGIN(LHK_FEATURES_NEON_BF16)
 static float bf16_bfmmla(int64_t rounds) {
     float32x4_t a[ROOF_WIDE_CHAINS];
-    // Ones that the compiler does not know: gcc 14 writes the constant as an f16 immediate, which this level lacks.
-    bfloat16x8_t x = vreinterpretq_bf16_u16(vdupq_n_u16((uint16_t)(0x3f80 + (rounds < 0))));
+    // Ones that the compiler does not know: gcc writes the constant as an f16 immediate, which this level lacks.
+    uint16_t one = 0x3f80;
+    __asm__("" : "+r"(one));
+    bfloat16x8_t x = vreinterpretq_bf16_u16(vdupq_n_u16(one));
+    ROOF_UNROLL
     for (int i = 0; i < ROOF_WIDE_CHAINS; i++) a[i] = vdupq_n_f32((float)i);
     for (int64_t r = 0; r < rounds; r++)
+        ROOF_UNROLL
         for (int i = 0; i < ROOF_WIDE_CHAINS; i++) a[i] = vbfmmlaq_f32(a[i], x, x);
+    ROOF_UNROLL
     for (int i = 1; i < ROOF_WIDE_CHAINS; i++) a[0] = vaddq_f32(a[0], a[i]);
     return vaddvq_f32(a[0]);
 }

@@ -5,6 +5,9 @@
 
 #include "roofs_loops.h"
 
+/// Keeps an accumulator in a register: gcc otherwise copies it to the stack each round.
+#define KEEP(x) __asm__("" : "+v"(x))
+
 #define FEATURES_AVX512VNNI LHK_FEATURES_AVX512 ",avx512vnni"
 
 LHK_TARGET_BEGIN(LHK_FEATURES_AVX2)
@@ -16,9 +19,12 @@ static float finish_avx2(__m256 sum) {
 
 static float fma_avx2(int64_t rounds) {
     __m256 a[ROOF_CHAINS], x = _mm256_set1_ps(1.0000001f), y = _mm256_set1_ps(1e-9f);
+    ROOF_UNROLL
     for (int i = 0; i < ROOF_CHAINS; i++) a[i] = _mm256_set1_ps((float)i);
     for (int64_t r = 0; r < rounds; r++)
+        ROOF_UNROLL
         for (int i = 0; i < ROOF_CHAINS; i++) a[i] = _mm256_fmadd_ps(a[i], x, y);
+    ROOF_UNROLL
     for (int i = 1; i < ROOF_CHAINS; i++) a[0] = _mm256_add_ps(a[0], a[i]);
     return finish_avx2(a[0]);
 }
@@ -27,10 +33,15 @@ static float fma_avx2(int64_t rounds) {
 /// hoist otherwise.
 static float int8_avx2(int64_t rounds) {
     __m256i a[ROOF_CHAINS], ones = _mm256_set1_epi16(1), x = _mm256_set1_epi8(1);
+    ROOF_UNROLL
     for (int i = 0; i < ROOF_CHAINS; i++) a[i] = _mm256_set1_epi32(i);
     for (int64_t r = 0; r < rounds; r++)
-        for (int i = 0; i < ROOF_CHAINS; i++)
+        ROOF_UNROLL
+        for (int i = 0; i < ROOF_CHAINS; i++) {
             a[i] = _mm256_add_epi32(a[i], _mm256_madd_epi16(_mm256_maddubs_epi16(a[i], x), ones));
+            KEEP(a[i]);
+        }
+    ROOF_UNROLL
     for (int i = 1; i < ROOF_CHAINS; i++) a[0] = _mm256_add_epi32(a[0], a[i]);
     return finish_avx2(_mm256_cvtepi32_ps(a[0]));
 }
@@ -51,19 +62,27 @@ LHK_TARGET_END
 LHK_TARGET_BEGIN(LHK_FEATURES_AVX512)
 static float fma_avx512(int64_t rounds) {
     __m512 a[ROOF_WIDE_CHAINS], x = _mm512_set1_ps(1.0000001f), y = _mm512_set1_ps(1e-9f);
+    ROOF_UNROLL
     for (int i = 0; i < ROOF_WIDE_CHAINS; i++) a[i] = _mm512_set1_ps((float)i);
     for (int64_t r = 0; r < rounds; r++)
+        ROOF_UNROLL
         for (int i = 0; i < ROOF_WIDE_CHAINS; i++) a[i] = _mm512_fmadd_ps(a[i], x, y);
+    ROOF_UNROLL
     for (int i = 1; i < ROOF_WIDE_CHAINS; i++) a[0] = _mm512_add_ps(a[0], a[i]);
     return _mm512_reduce_add_ps(a[0]);
 }
 
 static float int8_avx512(int64_t rounds) {
     __m512i a[ROOF_WIDE_CHAINS], ones = _mm512_set1_epi16(1), x = _mm512_set1_epi8(1);
+    ROOF_UNROLL
     for (int i = 0; i < ROOF_WIDE_CHAINS; i++) a[i] = _mm512_set1_epi32(i);
     for (int64_t r = 0; r < rounds; r++)
-        for (int i = 0; i < ROOF_WIDE_CHAINS; i++)
+        ROOF_UNROLL
+        for (int i = 0; i < ROOF_WIDE_CHAINS; i++) {
             a[i] = _mm512_add_epi32(a[i], _mm512_madd_epi16(_mm512_maddubs_epi16(a[i], x), ones));
+            KEEP(a[i]);
+        }
+    ROOF_UNROLL
     for (int i = 1; i < ROOF_WIDE_CHAINS; i++) a[0] = _mm512_add_epi32(a[0], a[i]);
     return (float)_mm512_reduce_add_epi32(a[0]);
 }
@@ -84,9 +103,15 @@ LHK_TARGET_END
 LHK_TARGET_BEGIN(FEATURES_AVX512VNNI)
 static float int8_avx512vnni(int64_t rounds) {
     __m512i a[ROOF_WIDE_CHAINS], x = _mm512_set1_epi8(1);
+    ROOF_UNROLL
     for (int i = 0; i < ROOF_WIDE_CHAINS; i++) a[i] = _mm512_set1_epi32(i);
     for (int64_t r = 0; r < rounds; r++)
-        for (int i = 0; i < ROOF_WIDE_CHAINS; i++) a[i] = _mm512_dpbusd_epi32(a[i], x, x);
+        ROOF_UNROLL
+        for (int i = 0; i < ROOF_WIDE_CHAINS; i++) {
+            a[i] = _mm512_dpbusd_epi32(a[i], x, x);
+            KEEP(a[i]);
+        }
+    ROOF_UNROLL
     for (int i = 1; i < ROOF_WIDE_CHAINS; i++) a[0] = _mm512_add_epi32(a[0], a[i]);
     return (float)_mm512_reduce_add_epi32(a[0]);
 }
@@ -96,9 +121,12 @@ LHK_TARGET_BEGIN(LHK_FEATURES_AVX512BF16)
 static float bf16_avx512bf16(int64_t rounds) {
     __m512 a[ROOF_WIDE_CHAINS];
     __m512bh x = (__m512bh)_mm512_set1_epi32(0x3f803f80);
+    ROOF_UNROLL
     for (int i = 0; i < ROOF_WIDE_CHAINS; i++) a[i] = _mm512_set1_ps((float)i);
     for (int64_t r = 0; r < rounds; r++)
+        ROOF_UNROLL
         for (int i = 0; i < ROOF_WIDE_CHAINS; i++) a[i] = _mm512_dpbf16_ps(a[i], x, x);
+    ROOF_UNROLL
     for (int i = 1; i < ROOF_WIDE_CHAINS; i++) a[0] = _mm512_add_ps(a[0], a[i]);
     return _mm512_reduce_add_ps(a[0]);
 }

@@ -25,9 +25,10 @@ def arguments():
     parser = argparse.ArgumentParser(prog="Benchmarks/Peers/run", description=__doc__)
     parser.add_argument("--peers", default=",".join(name for name in operators.OPERATORS if name != measure.OURS),
                         help="peers to compare with, of: %(default)s")
-    parser.add_argument("--ours", default="f32,bf16,f16,direct:f32,direct:bf16",
+    parser.add_argument("--ours", default="f32,bf16,f16,k8v16,q8,q4,direct:f32,direct:bf16",
                         help="our methods, STORE[/ATTENTION] or direct:TYPE (default: %(default)s)")
-    parser.add_argument("--ours-models", default="bf16", help="stores of our whole models (default: %(default)s)")
+    parser.add_argument("--ours-models", default="bf16,bf16@int8,k8v16@int8",
+                        help="our whole models, STORE[/ATTENTION][@LINEAR] (default: %(default)s)")
     parser.add_argument("--suites", default="operators,models", help="operators, models or both (default)")
     parser.add_argument("--threads", default=f"{os.cpu_count()},1", help="thread counts (default: %(default)s)")
     parser.add_argument("--filter", default="", help="only problems whose title matches this regular expression")
@@ -83,9 +84,9 @@ def missing_peers(path):
 
 
 def text_to_read():
-    """Long enough for 10000 tokens; every Debian system holds it."""
+    """Long enough for 36000 tokens; every Debian system holds it."""
     folder = pathlib.Path("/usr/share/common-licenses")
-    names = ("GPL-3", "GPL-2", "LGPL-2.1", "GFDL-1.3")
+    names = ("GPL-3", "GPL-2", "LGPL-2.1", "GFDL-1.3", "MPL-2.0", "Apache-2.0", "GPL-1", "LGPL-3", "Artistic", "MPL-1.1")
     return "\n\n".join((folder / name).read_text() for name in names)
 
 
@@ -131,7 +132,7 @@ def run_models(options, settings, results, log):
     engines = [name for name in models.ENGINES if name in options.peers and name not in results["missing"]]
     rounds = options.rounds or (1 if options.quick else 3)
     for model in models.MODELS:
-        lengths = [n for n in models.TOKENS if n < 8000 or not options.quick]
+        lengths = [n for n in models.TOKENS[model] if n < 8000 or not options.quick]
         lengths = [n for n in lengths if options.filter.search(f"{model} {n}")]
         if not lengths:
             continue

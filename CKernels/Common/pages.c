@@ -7,8 +7,9 @@
 #include <unistd.h>
 
 static const uint64_t huge_page = UINT64_C(2) << 20;
-/// From here on, rounding the touched part up to a huge page wastes an eighth at most.
-static const uint64_t huge_from = UINT64_C(16) << 20;
+/// From here on, rounding the touched part up to a huge page wastes half of it at most: indices of some megabytes that are read
+/// out of order (`sale` with screening) need a quarter less time in huge pages.
+static const uint64_t huge_from = UINT64_C(4) << 20;
 
 /// Unmaps a whole number of pages; `bytes` may be 0.
 static void unmap(uint8_t *data, uint64_t bytes) {

@@ -58,7 +58,7 @@ static lhk_status cost(const lhk_variant *self, const lhk_problem *problem, lhk_
 static lhk_status sizes(const lhk_variant *self, const lhk_problem *problem, uint32_t workers, lhk_sizes *out,
                         lhk_error *error) {
     const lhk_flash_variant *v = self->data;
-    lhk_flash_call call = {.group = problem->query_heads / problem->kv_heads};
+    lhk_flash_call call = {.kv_heads = problem->kv_heads, .group = problem->query_heads / problem->kv_heads};
     lhk_flash_plan plan = {.call = &call, .kernel = v->kernel};
     plan.source.kind = problem->kv_dtype == LHK_DTYPE_NONE ? LHK_FLASH_TILES : LHK_FLASH_PANELS;
     lhk_panel_layout(&plan.source.panels, v->dtype, problem->head_dim_k, problem->head_dim_v, LHK_BLOCK_TOKENS);

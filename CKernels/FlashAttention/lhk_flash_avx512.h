@@ -13,6 +13,11 @@ LHK_ALWAYS_INLINE vec vadd(vec a, vec b) { return _mm512_add_ps(a, b); }
 LHK_ALWAYS_INLINE vec vsub(vec a, vec b) { return _mm512_sub_ps(a, b); }
 LHK_ALWAYS_INLINE vec vmul(vec a, vec b) { return _mm512_mul_ps(a, b); }
 LHK_ALWAYS_INLINE vec vfma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
+/// vfma(b, vset(*a), sum) with the broadcast inside the instruction.
+LHK_ALWAYS_INLINE vec vfma_at(vec sum, const float *a, vec b) {
+    __asm__("vfmadd231ps %1%{1to16%}, %2, %0" : "+v"(sum) : "m"(*a), "v"(b));
+    return sum;
+}
 LHK_ALWAYS_INLINE vec vmax(vec a, vec b) { return _mm512_max_ps(a, b); }
 LHK_ALWAYS_INLINE vec vround(vec x) {
     return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);

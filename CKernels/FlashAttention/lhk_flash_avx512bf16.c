@@ -13,6 +13,11 @@ LHK_TARGET_BEGIN(LHK_FEATURES_AVX512BF16)
 
 LHK_ALWAYS_INLINE vec vset_pair(uint32_t x) { return _mm512_castsi512_ps(_mm512_set1_epi32((int)x)); }
 LHK_ALWAYS_INLINE vec vdot(vec sum, vec a, vec b) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
+/// vdot(sum, vset_pair(*a), b) with the broadcast inside the instruction, which compilers leave outside.
+LHK_ALWAYS_INLINE vec vdot_at(vec sum, const uint32_t *a, vec b) {
+    __asm__("vdpbf16ps %1%{1to16%}, %2, %0" : "+v"(sum) : "m"(*a), "v"(b));
+    return sum;
+}
 LHK_ALWAYS_INLINE void vstore_bf16(uint16_t *p, vec x) {
     _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(x));
 }

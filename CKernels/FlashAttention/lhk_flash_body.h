@@ -12,8 +12,9 @@
 ///
 /// Such a tile jumps between lines of 4 units. That does not matter in the caches, but the hardware fetches ahead from
 /// memory only where lines follow one another, so strips of few rows go through other tiles: one unit of keys at a time,
-/// and whole rows of values, in chunks that stay in the first level for the next rows. Measured on one Zen 4 core, bf16,
-/// d 128, 4 rows: 16.6 GB/s with the tiles of many rows, 21 with software prefetch, 24.7 so, of 28.5 that reading alone takes.
+/// and whole rows of values, in chunks that stay in the first level for the next rows. Where rows of values are wider than
+/// the accumulators, a chunk is taken in columns while the next one is read in order, only to have it. Where they are not,
+/// such reading, and any software prefetch, made it slower: what memory delivers follows from the order of the loads alone.
 
 #if defined(__clang__)
 #define LHK_UNROLL _Pragma("clang loop unroll(full)")
@@ -25,6 +26,14 @@
 #define LHK_STREAM_ROWS (LHK_ROWS > 2 ? 3 : LHK_ROWS)
 #define LHK_STREAM_UNITS (LHK_LANES == 16 ? 8 : LHK_ROWS > 2 ? 2 : 1)  // 24, 12 or 24 accumulators
 #define LHK_STREAM_BYTES 8192
+
+/// Asks for memory ahead of its use: by reading it, which the processor takes for the stream that it is; under f16, whose
+/// conversions take longer than memory, by a prefetch into the second level.
+#if LHK_PANEL_F16
+#define LHK_AHEAD(p) __builtin_prefetch(p, 0, 2)
+#else
+#define LHK_AHEAD(p) (void)*(const volatile uint8_t *)(p)
+#endif
 
 #if LHK_PANEL_BF16_DOT
 typedef uint32_t LHK_NAME(a_type);  // two bf16 of one row
@@ -42,7 +51,7 @@ typedef float LHK_NAME(a_type);
 
 LHK_ALWAYS_INLINE void LHK_NAME(tile)(const int rows, const int units, const LHK_NAME(a_type) * a, int64_t lda,
                                       const uint8_t *b, int64_t b_step, int64_t b_unit, int64_t steps, float *c,
-                                      int64_t ldc, float scale, bool add) {
+                                      int64_t ldc, float scale, bool add, const uint8_t *ahead) {
     enum { most = (LHK_UNITS > LHK_STREAM_UNITS ? LHK_UNITS : LHK_STREAM_UNITS) * LHK_VECTORS };
     vec sum[LHK_ROWS][most];
     LHK_UNROLL
@@ -52,6 +61,11 @@ LHK_ALWAYS_INLINE void LHK_NAME(tile)(const int rows, const int units, const LHK
             sum[r][j] = add ? vload(c + r * ldc + j * LHK_LANES) : vset(0);
     }
     for (int64_t s = 0; s < steps; s++, b += b_step * LHK_B_BYTES) {
+        if (ahead) {
+            LHK_UNROLL
+            for (int at = 0; at < units * 16 * LHK_GROUP * LHK_B_BYTES; at += 64) LHK_AHEAD(ahead + at);
+            ahead += units * 16 * LHK_GROUP * LHK_B_BYTES;
+        }
 #if LHK_PANEL_BF16
         LHK_UNROLL
         for (int half = 0; half < 2; half++) {
@@ -97,7 +111,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(tile)(const int rows, const int units, const LHK
 }
 
 #define LHK_TILE(R, U) \
-    case (R) * 8 + (U): LHK_NAME(tile)(R, U, a, lda, b, b_step, b_unit, steps, c, ldc, scale, add); break;
+    case (R) * 8 + (U): LHK_NAME(tile)(R, U, a, lda, b, b_step, b_unit, steps, c, ldc, scale, add, NULL); break;
 #if LHK_UNITS >= 4
 #define LHK_TILES(R) LHK_TILE(R, 1) LHK_TILE(R, 2) LHK_TILE(R, 4)
 #elif LHK_UNITS == 2
@@ -131,6 +145,20 @@ static void LHK_NAME(product)(int32_t rows, int64_t units, const LHK_NAME(a_type
 }
 
 #if LHK_LANES == 16 && !LHK_PANEL_BF16
+#define LHK_LINE (16 * LHK_GROUP * LHK_B_BYTES)
+
+LHK_ALWAYS_INLINE void LHK_NAME(step)(const int rows, const LHK_NAME(a_type) * a, int64_t lda, const uint8_t *b, vec *sum) {
+    vec column = vload_panel(b);
+    LHK_UNROLL
+    for (int r = 0; r < rows; r++) {
+#if LHK_PANEL_BF16_DOT
+        sum[r] = vdot_at(sum[r], a + r * lda, column);
+#else
+        sum[r] = vfma_at(sum[r], a + r * lda, column);
+#endif
+    }
+}
+
 /// One unit of scores for a strip that streams: sums of even and odd steps apart, since a few rows alone would wait for the
 /// latency of each sum.
 LHK_ALWAYS_INLINE void LHK_NAME(unit)(const int rows, const LHK_NAME(a_type) * a, int64_t lda, const uint8_t *b,
@@ -138,28 +166,24 @@ LHK_ALWAYS_INLINE void LHK_NAME(unit)(const int rows, const LHK_NAME(a_type) * a
     vec sum[2][LHK_ROWS];
     LHK_UNROLL
     for (int r = 0; r < rows; r++) sum[0][r] = sum[1][r] = vset(0);
-    for (int64_t s = 0; s < steps; s += 2) {
+    const int64_t whole = steps & ~(int64_t)3;
+    int64_t s = 0;
+    for (; s < whole; s += 4) {
         LHK_UNROLL
-        for (int half = 0; half < 2; half++) {
-            if (half && s + 1 == steps) break;
-            vec column = vload_panel(b + (s + half) * 16 * LHK_GROUP * LHK_B_BYTES);
-            LHK_UNROLL
-            for (int r = 0; r < rows; r++) {
-#if LHK_PANEL_BF16_DOT
-                sum[half][r] = vdot(sum[half][r], vset_pair(a[r * lda + s + half]), column);
-#else
-                sum[half][r] = vfma(vset(a[r * lda + s + half]), column, sum[half][r]);
-#endif
-            }
+        for (int i = 0; i < 4; i++) LHK_NAME(step)(rows, a + s + i, lda, b + (s + i) * LHK_LINE, sum[i % 2]);
+        if (LHK_PANEL_F16 && rows > 2) {
+            LHK_AHEAD(b + s * LHK_LINE + LHK_STREAM_BYTES);
+            LHK_AHEAD(b + s * LHK_LINE + LHK_STREAM_BYTES + 64);
         }
     }
+    for (; s < steps; s++) LHK_NAME(step)(rows, a + s, lda, b + s * LHK_LINE, sum[0]);
     LHK_UNROLL
     for (int r = 0; r < rows; r++) vstore(c + r * ldc, vmul(vadd(sum[0][r], sum[1][r]), vset(scale)));
 }
 #define LHK_UNIT(R) case R: LHK_NAME(unit)(R, q, s->ldq, keys, steps, out, lds, s->scale); break;
 #else
 #define LHK_UNIT(R) \
-    case R: LHK_NAME(tile)(R, 1, q, s->ldq, keys, 16 * LHK_GROUP, 0, steps, out, lds, s->scale, false); break;
+    case R: LHK_NAME(tile)(R, 1, q, s->ldq, keys, 16 * LHK_GROUP, 0, steps, out, lds, s->scale, false, NULL); break;
 #endif
 
 static void LHK_NAME(stream_scores)(const lhk_flash_strip *s, const uint8_t *keys, float *out, int64_t lds) {
@@ -183,8 +207,11 @@ static void LHK_NAME(stream_scores)(const lhk_flash_strip *s, const uint8_t *key
     }
 }
 
-#define LHK_STREAM_TILE(R, U) \
-    case (R) * 16 + (U): LHK_NAME(tile)(R, U, a, lda, b, b_step, 16 * LHK_GROUP, steps, c, ldc, 1, true); break;
+#define LHK_STREAM_TILE(R, U)                                                                          \
+    case (R) * 16 + (U):                                                                                 \
+        if (ahead) LHK_NAME(tile)(R, U, a, lda, b, b_step, 16 * LHK_GROUP, steps, c, ldc, 1, true, ahead); \
+        else LHK_NAME(tile)(R, U, a, lda, b, b_step, 16 * LHK_GROUP, steps, c, ldc, 1, true, NULL);        \
+        break;
 #if LHK_STREAM_UNITS == 8
 #define LHK_STREAM_TILES(R) LHK_STREAM_TILE(R, 1) LHK_STREAM_TILE(R, 2) LHK_STREAM_TILE(R, 4) LHK_STREAM_TILE(R, 8)
 #elif LHK_STREAM_UNITS == 2
@@ -193,20 +220,30 @@ static void LHK_NAME(stream_scores)(const lhk_flash_strip *s, const uint8_t *key
 #define LHK_STREAM_TILES(R) LHK_STREAM_TILE(R, 1)
 #endif
 
-/// Rows that share the accumulators, against one chunk of values.
+#if LHK_UNITS >= 4
+#define LHK_WIDE_TILES(R) LHK_STREAM_TILE(R, 1) LHK_STREAM_TILE(R, 2) LHK_STREAM_TILE(R, 4)
+#else
+#define LHK_WIDE_TILES(R) LHK_STREAM_TILE(R, 1)
+#endif
+
+/// Rows that share the accumulators, against one chunk of values; `ahead` null, or as much memory to ask for meanwhile.
 static void LHK_NAME(stream_chunk)(int32_t rows, int64_t units, const LHK_NAME(a_type) * a, int64_t lda, const uint8_t *b,
-                                   int64_t b_step, int64_t steps, float *c, int64_t ldc) {
-    for (int64_t now = LHK_STREAM_UNITS; units > 0;) {
+                                   int64_t b_step, int64_t steps, float *c, int64_t ldc, const uint8_t *ahead, int64_t most) {
+    for (int64_t now = most; units > 0;) {
         while (now > units) now /= 2;
         switch (rows * 16 + now) {
             LHK_STREAM_TILES(1)
             LHK_STREAM_TILES(2)
 #if LHK_STREAM_ROWS > 2
             LHK_STREAM_TILES(3)
+            LHK_WIDE_TILES(4)
+            LHK_WIDE_TILES(5)
+            LHK_WIDE_TILES(6)
 #endif
         }
         units -= now;
         b += now * 16 * LHK_GROUP * LHK_B_BYTES;
+        if (ahead) ahead += steps * now * 16 * LHK_GROUP * LHK_B_BYTES;
         c += now * 16;
     }
 }
@@ -215,15 +252,18 @@ static void LHK_NAME(stream_values)(const lhk_flash_strip *s, const LHK_NAME(a_t
                                     const uint8_t *values, int64_t steps) {
     int64_t b_step = s->padded_v * LHK_GROUP, step_bytes = b_step * LHK_B_BYTES;
     int64_t chunk = lhk_max(1, LHK_STREAM_BYTES / step_bytes), units = s->padded_v / 16;
-    int32_t passes = (s->rows + LHK_STREAM_ROWS - 1) / LHK_STREAM_ROWS, together = (s->rows + passes - 1) / passes;
+    bool whole = units <= LHK_STREAM_UNITS;
+    int32_t together = (int32_t)lhk_min(s->rows, whole ? LHK_STREAM_ROWS : LHK_ROWS);
     for (int64_t first = 0; first < steps; first += chunk) {
-        const uint8_t *now = values + first * step_bytes, *next = now + chunk * step_bytes;
-        if (units > LHK_STREAM_UNITS)  // the first pass takes parts of rows only: fetch the next chunk in order beforehand
-            for (int64_t line = 0; line < chunk * step_bytes; line += 64) __builtin_prefetch(next + line);
+        const uint8_t *now = values + first * step_bytes;
+        int64_t count = lhk_min(chunk, steps - first);
+        bool more = steps - first - count >= count;
+        const uint8_t *ahead = whole && !(LHK_PANEL_F16 && s->rows > 2) ? NULL : more ? now + count * step_bytes : now;
         for (int32_t r = 0; r < s->rows; r += together)
             LHK_NAME(stream_chunk)((int32_t)lhk_min(together, s->rows - r), units,
-                                   p + r * lda + first * (LHK_PANEL_BF16 ? 2 : 1), lda, now, b_step,
-                                   lhk_min(chunk, steps - first), s->o + r * s->padded_v, s->padded_v);
+                                   p + r * lda + first * (LHK_PANEL_BF16 ? 2 : 1), lda, now, b_step, count,
+                                   s->o + r * s->padded_v, s->padded_v, r == 0 ? ahead : NULL,
+                                   whole ? LHK_STREAM_UNITS : LHK_UNITS);
     }
 }
 
@@ -279,3 +319,6 @@ const lhk_flash_kernel LHK_NAME(kernel) = {
 #undef LHK_UNIT
 #undef LHK_STREAM_TILE
 #undef LHK_STREAM_TILES
+#undef LHK_WIDE_TILES
+#undef LHK_LINE
+#undef LHK_AHEAD

@@ -54,14 +54,20 @@ void lhk_flash_finish(const lhk_flash_plan *plan, const lhk_flash_task *task, fl
     }
 }
 
-void lhk_flash_merge_splits(const lhk_flash_plan *plan, const lhk_flash_task *task) {
+static void merge_head(const lhk_flash_plan *plan, const lhk_flash_task *task, int64_t head) {
     int64_t padded_v = plan->source.panels.padded_dim_v;
-    float *o = lhk_flash_partial(plan, task->number), *m = o + plan->tile_rows * padded_v, *l = m + plan->tile_rows;
+    float *o = lhk_flash_partial(plan, task->number, head), *m = o + plan->tile_rows * padded_v, *l = m + plan->tile_rows;
     for (int64_t split = 1; split < task->splits; split++) {
-        const float *other = lhk_flash_partial(plan, task->number + split);
+        const float *other = lhk_flash_partial(plan, task->number + split, head);
         const float *other_m = other + plan->tile_rows * padded_v, *other_l = other_m + plan->tile_rows;
         for (int64_t r = 0; r < task->rows; r++)
             merge_row(o + r * padded_v, &m[r], &l[r], other + r * padded_v, other_m[r], other_l[r], padded_v);
     }
-    lhk_flash_finish(plan, task, o, m, l);
+    lhk_flash_task one = *task;
+    one.head += head;
+    lhk_flash_finish(plan, &one, o, m, l);
+}
+
+void lhk_flash_merge_splits(const lhk_flash_plan *plan, const lhk_flash_task *task) {
+    for (int64_t head = 0; head < task->heads; head++) merge_head(plan, task, head);
 }

@@ -9,7 +9,8 @@
 ///   LHK_I8_WORDS             words per four channels of a query: 1 (bytes), 2 (16 bits: channels 0 and 2, 1 and 3) or 4 (f32)
 ///   LHK_I8_VALUES, LHK_I8_SOFTMAX, LHK_I8_WEIGHTS  second product, softmax and their element type
 /// and, for LHK_LANES keys at once, four channels of each: the types `keys8` of loaded codes and `sum8`; load8(p),
-/// dot8(sum, words, keys), start8(bias) and float8(sum).
+/// dot8(sum, words, keys), start8(bias) and float8(sum). Where two rows go together, LHK_I8_PAIRS(rows, head, keys, channels,
+/// sum) does what the loop over channels does, for a tile of more than one row and one unit.
 
 LHK_ALWAYS_INLINE void LHK_NAME(tile)(const int rows, const int units, const lhk_flash_strip *s, int32_t row,
                                       int64_t column, float *out, int64_t lds) {
@@ -24,6 +25,11 @@ LHK_ALWAYS_INLINE void LHK_NAME(tile)(const int rows, const int units, const lhk
     }
     const uint8_t *b = s->keys + column * s->padded_k;
     const uint32_t *a = (const uint32_t *)(head[0] + 1);
+#ifdef LHK_I8_PAIRS
+    if (rows > 1)
+        LHK_I8_PAIRS(rows, head, b, s->padded_k, sum);
+    else
+#endif
     for (int64_t c = 0; c < s->padded_k; c += 4, b += 64, a += LHK_I8_WORDS) {
         keys8 keys[LHK_I8_UNITS * vectors];
         LHK_UNROLL

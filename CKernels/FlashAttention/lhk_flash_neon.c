@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// NEON kernels: 6 rows x 16 columns in 24 of 32 registers. They need no more than the portable kernels do on AArch64,
-/// but ask for the fused multiply-add and a tile that fills the registers. Keys of 8 bits take the DotProd extension; without
-/// it the portable kernel does as well.
+/// but ask for the fused multiply-add and a tile that fills the registers. Keys of 8 bits take the DotProd extension, or I8MM as
+/// well; without them the portable kernel does as well.
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
@@ -53,6 +53,13 @@ LHK_TARGET_BEGIN(LHK_FEATURES_NEON_DOTPROD)
 #define LHK_I8_SOFTMAX lhk_flash_neon_softmax
 #define LHK_I8_WEIGHTS LHK_DTYPE_F32
 #include "lhk_flash_neon_dotprod.h"
+#include "lhk_flash_i8_body.h"
+LHK_TARGET_END
+
+LHK_TARGET_BEGIN(LHK_FEATURES_NEON_I8MM)
+#undef LHK_NAME
+#define LHK_NAME(x) lhk_flash_i8_neon_i8mm_##x
+#include "lhk_flash_neon_i8mm.h"
 #include "lhk_flash_i8_body.h"
 LHK_TARGET_END
 #endif

@@ -35,7 +35,7 @@ LHK_ALWAYS_INLINE void vstore_bf16(uint16_t *p, vec x) { vst1_u16(p, vreinterpre
 #include <lhk/hadamard_body.inc>
 LHK_TARGET_END
 
-LHK_TARGET_BEGIN(LHK_FEATURES_NEON_DOTPROD_BF16)
+LHK_TARGET_BEGIN(LHK_FEATURES_NEON_I8MM_BF16)
 #undef LHK_NAME
 #define LHK_NAME(x) lhk_flash_i8_neon_bf16_##x
 #define LHK_I8_ROWS 6
@@ -44,7 +44,7 @@ LHK_TARGET_BEGIN(LHK_FEATURES_NEON_DOTPROD_BF16)
 #define LHK_I8_VALUES lhk_flash_bf16_neon_bf16_values
 #define LHK_I8_SOFTMAX lhk_flash_neon_bf16_softmax_bf16
 #define LHK_I8_WEIGHTS LHK_DTYPE_BF16
-#include "lhk_flash_neon_dotprod.h"
+#include "lhk_flash_neon_i8mm.h"
 #include "lhk_flash_i8_body.h"
 LHK_TARGET_END
 #endif

@@ -163,6 +163,61 @@ static void visit_tokens(lhk_flash_walk *walk, const lhk_selection *s, int64_t f
     }
 }
 
+/// Meets the gathered runs.
+static void flush_runs(lhk_flash_walk *walk) {
+    const lhk_panels *p = &walk->plan->source.panels;
+    uint8_t *block = walk->scratch->blocks;
+    lhk_flash_piece piece = {.end = walk->gathered, .keys = block, .values = block + p->value_offset, .whole = true,
+                             .key_scales = (const float *)(block + p->key_scale_offset),
+                             .may_hold_nonfinite = p->values_nonfinite != 0};
+    if (walk->gathered) walk->visit(walk->context, &piece);
+    walk->gathered = 0;
+}
+
+/// Copies the keys [begin, end) of one block, both multiples of 16 and at most as many as there is room for, behind the
+/// columns gathered before. Tiles of 16 tokens are contiguous in keys and in values.
+static void gather_run(lhk_flash_walk *walk, int64_t begin, int64_t end) {
+    const lhk_panels *p = &walk->plan->source.panels;
+    const uint8_t *from = panel_block(walk, begin);
+    uint8_t *to = walk->scratch->blocks;
+    int64_t t = begin % p->block_tokens, x = walk->gathered, count = end - begin;
+    int64_t key = p->padded_dim_k * (int64_t)lhk_dtype_size(p->dtype);
+    int64_t value = p->padded_dim_v * (int64_t)lhk_dtype_size(p->value_dtype);
+    memcpy(to + x * key, from + t * key, (size_t)(count * key));
+    memcpy(to + p->value_offset + x * value, from + p->value_offset + t * value, (size_t)(count * value));
+    if (p->key_scale_offset)
+        memcpy((float *)(to + p->key_scale_offset) + x, (const float *)(from + p->key_scale_offset) + t, (size_t)count * 4);
+    walk->gathered += (int32_t)count;
+}
+
+/// Visits a selected run of panels. Short parts that every row sees are gathered first, up to 256 keys, which then cost as much
+/// as a block of neighbours: copying them is little beside 64 rows of products.
+static void visit_block_run(lhk_flash_walk *walk, int64_t begin, int64_t end) {
+    const lhk_panels *p = &walk->plan->source.panels;
+    const int64_t room = lhk_min(LHK_BLOCK_TOKENS, p->block_tokens);  // of the scratch block
+    int64_t low = lhk_round_up(lhk_max(begin, walk->whole_low), LHK_PANEL_TOKENS);
+    int64_t high = lhk_min(end, walk->whole_high) / LHK_PANEL_TOKENS * LHK_PANEL_TOKENS;
+    if (low >= high) {
+        visit_run(walk, begin, end);
+        return;
+    }
+    visit_run(walk, begin, low);
+    while (low < high) {
+        int64_t block = low / p->block_tokens * p->block_tokens;
+        int64_t base = block + (low - block) / LHK_BLOCK_TOKENS * LHK_BLOCK_TOKENS;
+        int64_t stop = lhk_min(high, lhk_min(block + p->block_tokens, base + LHK_BLOCK_TOKENS));
+        if (stop - low > LHK_BLOCK_TOKENS / 2) {
+            visit_keys(walk, low, stop);
+        } else {
+            stop = lhk_min(stop, low + room - walk->gathered);
+            gather_run(walk, low, stop);
+            if (walk->gathered == room) flush_runs(walk);
+        }
+        low = stop;
+    }
+    visit_run(walk, high, end);
+}
+
 static void visit_selection(lhk_flash_walk *walk, const lhk_selection *s) {
     const lhk_flash_task *t = walk->task;
     const lhk_flash_plan *plan = walk->plan;
@@ -171,12 +226,27 @@ static void visit_selection(lhk_flash_walk *walk, const lhk_selection *s) {
     } else if (s->kind == LHK_SELECTION_BLOCKS) {
         int64_t tiles = (t->sequence.rows + s->tile_rows - 1) / s->tile_rows;
         int64_t list = t->head * tiles + t->first / s->tile_rows;
+        bool gathers = plan->source.kind == LHK_FLASH_PANELS && !plan->call->params.alibi_slopes;
         for (int64_t e = s->list_offsets[list]; e < s->list_offsets[list + 1]; e++)
-            visit_run(walk, s->runs[e].begin, s->runs[e].end);
+            (gathers ? visit_block_run : visit_run)(walk, s->runs[e].begin, s->runs[e].end);
+        flush_runs(walk);
     } else {
         bool per_kv_head = s->list_count == plan->call->kv_heads;
         int64_t list = per_kv_head ? lhk_flash_kv_head(plan, t) : t->head;
         visit_tokens(walk, s, s->list_offsets[list], s->list_offsets[list + 1]);
+    }
+}
+
+/// The same for all heads of a task, block after block.
+static void visit_heads(lhk_flash_walk *walk, int64_t begin, int64_t end) {
+    int64_t heads = walk->task->heads;
+    while (begin < end) {
+        int64_t stop = lhk_min(end, (begin / LHK_BLOCK_TOKENS + 1) * LHK_BLOCK_TOKENS);
+        for (int64_t head = 0; head < heads; head++) {
+            walk->turn(walk->context, head);
+            visit_keys(walk, begin, stop);
+        }
+        begin = stop;
     }
 }
 
@@ -189,6 +259,11 @@ void lhk_flash_walk_pieces(lhk_flash_walk *walk) {
         int64_t share = (lhk_max(blocks, 0) + t->splits - 1) / t->splits;
         walk->split_low = lhk_max(walk->low, (first + t->split * share) * LHK_BLOCK_TOKENS);
         walk->split_high = lhk_min(walk->high, (first + (t->split + 1) * share) * LHK_BLOCK_TOKENS);
+    }
+    if (t->heads > 1) {
+        if (t->split == 0) visit_heads(walk, 0, lhk_min(walk->high, walk->sink_end));
+        visit_heads(walk, walk->split_low, lhk_min(walk->high, walk->split_high));
+        return;
     }
     const lhk_selection *s = walk->plan->call->args.selection;
     if (!s) visit_run(walk, 0, walk->high);

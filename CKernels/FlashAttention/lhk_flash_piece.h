@@ -16,6 +16,7 @@ typedef struct lhk_flash_piece {
     const float *key_scales;  ///< of i8 keys
     const uint8_t *values;
     const uint8_t *head_base;  ///< tokens listed in `index` are read in place: start of the KV head in the panels' first block
+    bool whole;  ///< every row of the task sees all columns; `base` then means nothing
     bool may_hold_nonfinite;  ///< values may hold infinities or NaN: masked ones must stay out of products
 } lhk_flash_piece;
 
@@ -25,9 +26,12 @@ typedef struct lhk_flash_walk {
     const lhk_flash_scratch *scratch;
     int64_t low, high;   ///< keys visible to some row of the tile beyond the sinks: [low, high)
     int64_t sink_end;    ///< and [0, sink_end), sink_end <= low
+    int64_t whole_low, whole_high;  ///< keys visible to all rows of the tile
     int64_t split_low, split_high;  ///< this task's share of [low, high); split 0 also takes the sinks
+    int32_t gathered;               ///< columns of the scratch block that hold gathered runs
     int32_t scratch_block;          ///< block of scratch that the next packed piece goes to
     void (*visit)(void *context, const lhk_flash_piece *piece);
+    void (*turn)(void *context, int64_t head);  ///< tasks of several heads: pieces of this one follow
     void *context;
 } lhk_flash_walk;
 

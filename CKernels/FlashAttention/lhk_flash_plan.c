@@ -38,21 +38,46 @@ static int64_t tile_count(const lhk_flash_plan *plan, int64_t rows) {
     return rows * plan->group / list * ceil_div(list, plan->tile_rows) + ceil_div(last, plan->tile_rows);
 }
 
-/// Splits of the keys of one sequence when the whole call has `tiles` tiles. With a selection or few keys: 1.
-static int64_t split_count(const lhk_flash_plan *plan, const lhk_flash_sequence *q, int64_t tiles) {
+/// Most splits of the keys of one sequence. With a selection or few keys: 1.
+static int64_t most_splits(const lhk_flash_plan *plan, const lhk_flash_sequence *q) {
     const lhk_flash_call *call = plan->call;
-    if (call->args.selection || plan->direct || tiles >= LHK_FLASH_TARGET_TASKS || tiles == 0) return 1;
+    if (call->args.selection || plan->direct) return 1;
     int64_t reach = lhk_min(call->left, q->keys) + lhk_min(call->right, q->keys) + q->rows;
     int64_t keys = lhk_min(q->keys, reach + lhk_min(call->sink_tokens, q->keys));
-    return lhk_max(1, lhk_min(ceil_div(LHK_FLASH_TARGET_TASKS, tiles), keys / LHK_FLASH_SPLIT_KEYS));
+    return lhk_max(1, keys / LHK_FLASH_SPLIT_KEYS);
+}
+
+/// Splits of the keys of one sequence when the whole call has `tiles` tiles of `together` heads each.
+static int64_t split_count(const lhk_flash_plan *plan, const lhk_flash_sequence *q, int64_t tiles) {
+    if (tiles >= LHK_FLASH_TARGET_TASKS || tiles == 0) return 1;
+    return lhk_min(ceil_div(LHK_FLASH_TARGET_TASKS, tiles), most_splits(plan, q));
+}
+
+static int64_t head_tasks(const lhk_flash_plan *plan) { return ceil_div(plan->heads, plan->together); }
+
+/// How many heads a task takes: as many as leave enough tasks, where the keys of a block of them follow one another in memory
+/// and their rows are no more than those of a large tile.
+static int64_t choose_together(const lhk_flash_plan *plan, int64_t most_rows) {
+    const lhk_flash_call *call = plan->call;
+    uint32_t kind = plan->source.kind;
+    if (call->args.selection || plan->direct || plan->prepack || (kind != LHK_FLASH_PANELS && kind != LHK_FLASH_TILES)) return 1;
+    if (most_rows > (int64_t)plan->kernel->strip_rows * LHK_FLASH_STREAM_STRIPS) return 1;
+    int64_t pieces = 0;
+    for (int64_t b = 0; b < call->sequences; b++) {
+        lhk_flash_sequence q = lhk_flash_get_sequence(call, b);
+        if (q.rows > 0) pieces += most_splits(plan, &q);
+    }
+    int64_t together = lhk_min(plan->heads, plan->kernel->strip_rows * LHK_FLASH_STRIPS / lhk_max(most_rows, 1));
+    while (together > 1 && ceil_div(plan->heads, together) * pieces < LHK_FLASH_TARGET_TASKS) together = (together + 1) / 2;
+    return together;
 }
 
 static void carve_worker(const lhk_flash_plan *plan, lhk_carver *c, lhk_flash_scratch *w) {
-    uint64_t rows = (uint64_t)plan->tile_rows;
-    w->q = lhk_carve(c, rows * (uint64_t)plan->ldq, 4);
-    w->o = lhk_carve(c, rows * plan->source.panels.padded_dim_v, 4);
-    w->m = lhk_carve(c, rows, 4);
-    w->l = lhk_carve(c, rows, 4);
+    uint64_t rows = (uint64_t)plan->tile_rows, all_rows = rows * (uint64_t)plan->together;
+    w->q = lhk_carve(c, all_rows * (uint64_t)plan->ldq, 4);
+    w->o = lhk_carve(c, all_rows * plan->source.panels.padded_dim_v, 4);
+    w->m = lhk_carve(c, all_rows, 4);
+    w->l = lhk_carve(c, all_rows, 4);
     w->s = lhk_carve(c, (uint64_t)(plan->kernel->strip_rows * plan->lds), 4);
     w->spans = lhk_carve(c, rows, sizeof(lhk_flash_span));
     w->positions = lhk_carve(c, rows, 8);
@@ -107,10 +132,12 @@ bool lhk_flash_plan_make(lhk_flash_plan *plan, uint32_t workers, uint8_t *base, 
     int64_t tiles = 0, most_rows = 0;
     for (int64_t b = 0; b < call->sequences; b++) {
         lhk_flash_sequence q = lhk_flash_get_sequence(call, b);
-        tiles += tile_count(plan, q.rows) * plan->heads;
         most_rows = lhk_max(most_rows, q.rows * plan->group);
     }
     plan->tile_rows = lhk_max(1, lhk_min(plan->tile_rows, most_rows));
+    plan->together = choose_together(plan, most_rows);
+    for (int64_t b = 0; b < call->sequences; b++)
+        tiles += tile_count(plan, lhk_flash_get_sequence(call, b).rows) * head_tasks(plan);
     lhk_carver carver = {.base = base};
     plan->first_task = lhk_carve(&carver, (uint64_t)call->sequences + 1, 8);
     plan->splits = lhk_carve(&carver, (uint64_t)call->sequences, 8);
@@ -124,14 +151,14 @@ bool lhk_flash_plan_make(lhk_flash_plan *plan, uint32_t workers, uint8_t *base, 
             plan->splits[b] = splits;
         }
         plan->any_split |= splits > 1;
-        plan->tasks += tile_count(plan, q.rows) * plan->heads * splits;
+        plan->tasks += tile_count(plan, q.rows) * head_tasks(plan) * splits;
     }
     if (base) plan->first_task[call->sequences] = plan->tasks;
     bool overflow = false;
     plan->worker_bytes = worker_size(plan, &overflow);
     plan->workers = lhk_carve(&carver, workers, plan->worker_bytes);
     if (plan->prepack) carve_panels(plan, &carver, base != NULL);
-    uint64_t partial_rows = plan->any_split ? (uint64_t)(plan->tasks * plan->tile_rows) : 0;
+    uint64_t partial_rows = plan->any_split ? (uint64_t)(plan->tasks * plan->together * plan->tile_rows) : 0;
     plan->partials = lhk_carve(&carver, partial_rows, 4 * (plan->source.panels.padded_dim_v + 2));
     *bytes = carver.used;
     return !overflow && !carver.overflow;
@@ -141,8 +168,10 @@ bool lhk_flash_plan_bound(lhk_flash_plan *plan, int64_t rows, uint32_t workers, 
     plan->direct = plan->source.kind != LHK_FLASH_TILES;
     set_shape(plan);
     plan->scratch_blocks = 1;
-    int64_t most_rows = rows > plan->tile_rows ? plan->tile_rows : rows * plan->call->group;
+    // Rows of a tile, or of several heads that a task takes together.
+    int64_t most_rows = rows > plan->tile_rows ? plan->tile_rows : rows * plan->call->group * plan->call->kv_heads;
     plan->tile_rows = lhk_max(1, lhk_min(plan->tile_rows, most_rows));
+    plan->together = 1;
     bool overflow = false;
     lhk_carver carver = {0};
     lhk_carve(&carver, 2, 8);
@@ -179,8 +208,9 @@ lhk_flash_task lhk_flash_plan_task(const lhk_flash_plan *plan, int64_t number) {
     if (plan->prepack) t.first_block = plan->first_block[low];
     int64_t local = number - plan->first_task[low], tiles = tile_count(plan, t.sequence.rows);
     t.split = local % t.splits;
-    t.head = local / t.splits % plan->heads;
-    int64_t tile = tiles - 1 - local / t.splits / plan->heads;  // under a causal mask the last tiles are the longest
+    t.head = local / t.splits % head_tasks(plan) * plan->together;
+    t.heads = lhk_min(plan->together, plan->heads - t.head);
+    int64_t tile = tiles - 1 - local / t.splits / head_tasks(plan);  // under a causal mask the last tiles are the longest
     int64_t list = plan->list_rows * plan->group, total = t.sequence.rows * plan->group;
     if (list == 0) {
         t.first = tile * plan->tile_rows;

@@ -4,7 +4,8 @@
 /// A task is one tile of query rows of one head against all its keys, or, when there are few tiles (decode), against one
 /// of several contiguous splits of them, merged afterwards in ascending order. Query heads that share a KV head are
 /// packed as extra rows of a tile unless a selection lists keys per query head, so that every key and value byte serves
-/// the whole group.
+/// the whole group. A store keeps blocks as [block][KV head], and memory is read fastest in that order: a task of few rows
+/// takes several KV heads and meets each block of tokens of all of them before the next.
 #ifndef LHK_FLASH_PLAN_H
 #define LHK_FLASH_PLAN_H
 
@@ -29,9 +30,9 @@ typedef struct lhk_flash_source {
     lhk_store_ref store;
 } lhk_flash_source;
 
-/// Scratch of one worker.
+/// Scratch of one worker. q, o, m and l have the rows of all heads of a task, one head after the other.
 typedef struct lhk_flash_scratch {
-    void *q;     ///< packed query rows of the tile
+    void *q;     ///< packed query rows
     float *o;    ///< [rows][padded_dim_v], unnormalised
     float *m, *l;
     float *s;    ///< [strip][lds]
@@ -51,7 +52,8 @@ typedef struct lhk_flash_plan {
     bool prepack;  ///< row-major tensors that several tiles read: packed once into the workspace, before any task
     int64_t heads;        ///< KV heads if packed, else query heads
     int64_t group;        ///< query heads per task: call->group if packed, else 1
-    int64_t tile_rows;    ///< most rows of a task
+    int64_t tile_rows;    ///< most rows of a tile
+    int64_t together;     ///< heads of a task, each a tile of its own; the last task of a sequence may have fewer
     int64_t list_rows;    ///< 0, or query rows per list of the block selection
     int64_t ldq, lds;     ///< words per packed query row, floats per score row
     int64_t scratch_blocks;
@@ -61,7 +63,7 @@ typedef struct lhk_flash_plan {
     int64_t *first_task;  ///< [sequences + 1]
     int64_t *splits;      ///< [sequences]
     int64_t *first_block;  ///< [sequences + 1], with prepack
-    float *partials;      ///< [tasks][tile_rows][padded_dim_v + 2]: o, m, l; only when any_split
+    float *partials;      ///< [tasks][together][tile_rows][padded_dim_v + 2]: o, m, l; only when any_split
     uint8_t *workers;
     uint64_t worker_bytes;
 } lhk_flash_plan;
@@ -70,7 +72,8 @@ typedef struct lhk_flash_plan {
 typedef struct lhk_flash_task {
     int64_t number;
     lhk_flash_sequence sequence;
-    int64_t head, split, splits;
+    int64_t head, heads;  ///< first head, and how many
+    int64_t split, splits;
     int64_t first_block;  ///< of the sequence, in the panels
     int64_t first, rows;  ///< rows of the tile: row r is query row (first + r) / group, head (first + r) % group of the task's
 } lhk_flash_task;
@@ -88,13 +91,15 @@ lhk_flash_task lhk_flash_plan_task(const lhk_flash_plan *plan, int64_t number);
 /// Runs the whole plan on `host`, once.
 void lhk_flash_run(lhk_flash_plan *plan, const lhk_host *host, lhk_attention_stats *stats);
 
-/// One task, and the merge and output of finished rows (lhk_flash_task.c, lhk_flash_finish.c).
+/// One task, and the merge and output of finished rows of one head (lhk_flash_task.c, lhk_flash_finish.c).
 void lhk_flash_run_task(const lhk_flash_plan *plan, const lhk_flash_task *task, const lhk_flash_scratch *scratch);
 void lhk_flash_finish(const lhk_flash_plan *plan, const lhk_flash_task *task, float *o, float *m, float *l);
+/// The same for all heads of a task, from the partial sums of its splits.
 void lhk_flash_merge_splits(const lhk_flash_plan *plan, const lhk_flash_task *task);
 
-static inline float *lhk_flash_partial(const lhk_flash_plan *plan, int64_t task) {
-    return plan->partials + task * plan->tile_rows * (plan->source.panels.padded_dim_v + 2);
+/// Partial sums of head `head` of a task, counted from its first.
+static inline float *lhk_flash_partial(const lhk_flash_plan *plan, int64_t task, int64_t head) {
+    return plan->partials + (task * plan->together + head) * plan->tile_rows * (plan->source.panels.padded_dim_v + 2);
 }
 static inline int64_t lhk_flash_query_row(const lhk_flash_plan *plan, const lhk_flash_task *t, int64_t r) {
     return (t->first + r) / plan->group;

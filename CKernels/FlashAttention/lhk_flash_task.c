@@ -12,27 +12,34 @@ typedef struct lhk_flash_tile {
     int32_t piece_count;
 } lhk_flash_tile;
 
-/// Packs the queries of a tile, for a store's own tiles in f32.
+/// What dot products are multiplied by: to log2 units, or to what tanh takes.
+static float score_scale(const lhk_flash_call *call) {
+    return call->softcap > 0 ? call->scale / call->softcap : call->scale * log2_e;
+}
+
+/// Packs the queries of a tile: for a store's own tiles in f32 and scaled.
 static void pack_queries(const lhk_flash_tile *tile) {
     const lhk_flash_plan *plan = tile->plan;
     const lhk_tensor *q = &plan->call->args.q;
     int64_t dim = plan->call->dim_k, padded = plan->source.panels.padded_dim_k;
     bool tiles = plan->source.kind == LHK_FLASH_TILES, to_bf16 = plan->kernel->query_dtype == LHK_DTYPE_BF16 && !tiles;
     bool to_i8 = plan->kernel->query_dtype == LHK_DTYPE_I8;
-    float row_f32[LHK_FLASH_MAX_HEAD_DIM];
+    float row_f32[LHK_FLASH_MAX_HEAD_DIM], scale = score_scale(plan->call);
     for (int64_t r = 0; r < tile->task->rows; r++) {
         int64_t row = lhk_flash_query_row(plan, tile->task, r);
         const void *from = lhk_row(q, tile->task->sequence.first_row + row, lhk_flash_query_head(plan, tile->task, r));
         uint32_t *to = (uint32_t *)tile->scratch->q + r * plan->ldq;
         if (to_bf16) {
             uint16_t *out = (uint16_t *)to;
-            for (int64_t c = 0; c < padded; c++)
-                out[c] = c < dim ? (uint16_t)lhk_panel_bits(from, q->dtype, LHK_DTYPE_BF16, c) : 0;
+            if (q->dtype == LHK_DTYPE_F32) for (int64_t c = 0; c < dim; c++) out[c] = lhk_f32_to_bf16(((const float *)from)[c]);
+            else for (int64_t c = 0; c < dim; c++) out[c] = (uint16_t)lhk_panel_bits(from, q->dtype, LHK_DTYPE_BF16, c);
+            for (int64_t c = dim; c < padded; c++) out[c] = 0;
         } else {
             float *out = to_i8 ? row_f32 : (float *)to;
             if (q->dtype == LHK_DTYPE_F32) memcpy(out, from, (size_t)dim * sizeof *out);
             else for (int64_t c = 0; c < dim; c++) out[c] = lhk_load_element(from, q->dtype, c);
             for (int64_t c = dim; c < padded; c++) out[c] = 0;
+            for (int64_t c = 0; c < dim && tiles; c++) out[c] *= scale;
             if (to_i8) plan->kernel->pack_query(out, dim, padded, plan->source.panels.rotation, (lhk_flash_query8 *)to);
         }
     }
@@ -61,6 +68,12 @@ static int64_t count_visible(const lhk_flash_strip *strip, int32_t r) {
 /// Sets the columns of `strip` to those of the piece that some row sees; false when there are none.
 static bool set_columns(lhk_flash_strip *strip, const lhk_flash_piece *piece, const lhk_flash_span *spans, int64_t sink,
                         uint64_t *attended) {
+    if (piece->whole) {
+        strip->begin = piece->begin;
+        strip->end = piece->end;
+        *attended += (uint64_t)(strip->rows * (piece->end - piece->begin));
+        return true;
+    }
     int64_t base = piece->index ? 0 : piece->base;
     int32_t limit = piece->index ? INT32_MAX : LHK_BLOCK_TOKENS, low = INT32_MAX, high = 0;
     strip->sink = clamp_column(sink, base, limit);
@@ -95,12 +108,9 @@ static bool make_strip(const lhk_flash_tile *tile, const lhk_flash_piece *piece,
                                .keys = piece->keys, .key_scales = piece->key_scales, .values = piece->values,
                                .padded_k = p->padded_dim_k,
                                .padded_v = p->padded_dim_v, .index = piece->index, .base = piece->base,
-                               .scale = call->scale * log2_e, .panels = p, .head_base = piece->head_base, .log_weights = piece->log_weights,
+                               .scale = score_scale(call), .panels = p, .head_base = piece->head_base, .log_weights = piece->log_weights,
                                .o = scratch->o + first * p->padded_dim_v, .m = scratch->m + first, .l = scratch->l + first};
-    if (call->softcap > 0) {
-        strip->scale = call->scale / call->softcap;
-        strip->softcap = call->softcap * log2_e;
-    }
+    if (call->softcap > 0) strip->softcap = call->softcap * log2_e;
     strip->biased = call->params.alibi_slopes || piece->log_weights;
     for (int32_t r = 0; strip->biased && r < rows; r++) {
         strip->position[r] = scratch->positions[first + r];
@@ -121,7 +131,6 @@ static void score_tiles(const lhk_flash_tile *tile, const lhk_flash_strip *strip
     for (int32_t r = 0; r < strip->rows; r++) {
         for (int32_t x = 0; x < offset; x++) s[r * lds + x] = 0;  // columns that the store does not know of, masked below
         for (int32_t x = offset + count; x < width; x++) s[r * lds + x] = 0;
-        for (int32_t x = 0; x < width; x++) s[r * lds + x] *= strip->scale;
     }
     if (strip->softcap != 0 || strip->biased || strip->masked) plan->kernel->modify(strip, s, lds);
 }
@@ -214,10 +223,10 @@ static void attend_directly(const lhk_flash_tile *tile) {
     }
 }
 
-/// Resolves masks per row and the tile's reach; counts what the mask shows.
+/// Resolves masks per row and the tile's reach, the same for all heads of a task; counts what the mask shows.
 static void set_rows(const lhk_flash_tile *tile, lhk_flash_walk *walk) {
     const lhk_flash_scratch *scratch = tile->scratch;
-    walk->low = INT64_MAX;
+    walk->low = walk->whole_high = INT64_MAX;
     for (int64_t r = 0; r < tile->task->rows; r++) {
         int64_t row = lhk_flash_query_row(tile->plan, tile->task, r);
         lhk_flash_span span = lhk_flash_visible(tile->plan->call, &tile->task->sequence, row);
@@ -225,31 +234,63 @@ static void set_rows(const lhk_flash_tile *tile, lhk_flash_walk *walk) {
         scratch->positions[r] = row + tile->task->sequence.offset;
         walk->low = lhk_min(walk->low, span.begin);
         walk->high = lhk_max(walk->high, span.end);
+        walk->whole_low = lhk_max(walk->whole_low, span.begin);
+        walk->whole_high = lhk_min(walk->whole_high, span.end);
         walk->sink_end = lhk_max(walk->sink_end, span.sink_end);
-        if (tile->task->split == 0) scratch->counts[1] += (uint64_t)(span.end - span.begin + span.sink_end);
+        uint64_t visible = (uint64_t)(span.end - span.begin + span.sink_end);
+        if (tile->task->split == 0) scratch->counts[1] += visible * (uint64_t)tile->task->heads;
     }
     walk->sink_end = lhk_min(walk->sink_end, walk->low);
 }
 
+/// A task of several heads: `task` and `scratch` of the tile are those of the head that has its turn.
+typedef struct lhk_flash_heads {
+    lhk_flash_tile tile;
+    const lhk_flash_task *whole;
+    const lhk_flash_scratch *scratch;
+    lhk_flash_task task;
+    lhk_flash_scratch own;
+} lhk_flash_heads;
+
+static void take_turn(void *context, int64_t head) {
+    lhk_flash_heads *all = context;
+    const lhk_flash_plan *plan = all->tile.plan;
+    int64_t padded_v = plan->source.panels.padded_dim_v, first = head * plan->tile_rows;
+    all->task.head = all->whole->head + head;
+    all->own.q = (uint32_t *)all->scratch->q + first * plan->ldq;
+    if (all->whole->splits > 1) {
+        all->own.o = lhk_flash_partial(plan, all->whole->number, head);
+        all->own.m = all->own.o + plan->tile_rows * padded_v;
+        all->own.l = all->own.m + plan->tile_rows;
+    } else {
+        all->own.o = all->scratch->o + first * padded_v;
+        all->own.m = all->scratch->m + first;
+        all->own.l = all->scratch->l + first;
+    }
+}
+
 void lhk_flash_run_task(const lhk_flash_plan *plan, const lhk_flash_task *task, const lhk_flash_scratch *scratch) {
-    lhk_flash_scratch own = *scratch;
-    int64_t padded_v = plan->source.panels.padded_dim_v;
-    if (task->splits > 1) {
-        own.o = lhk_flash_partial(plan, task->number);
-        own.m = own.o + plan->tile_rows * padded_v;
-        own.l = own.m + plan->tile_rows;
+    lhk_flash_heads all = {.whole = task, .scratch = scratch, .task = *task, .own = *scratch};
+    all.tile = (lhk_flash_tile){.plan = plan, .task = &all.task, .scratch = &all.own};
+    // `tile` comes first: the visitors take its address.
+    lhk_flash_walk walk = {.plan = plan, .task = &all.task, .scratch = &all.own, .visit = attend_piece, .turn = take_turn,
+                           .context = &all};
+    set_rows(&all.tile, &walk);
+    for (int64_t head = 0; head < task->heads; head++) {
+        take_turn(&all, head);
+        memset(all.own.o, 0, (size_t)(task->rows * plan->source.panels.padded_dim_v) * sizeof(float));
+        for (int64_t r = 0; r < task->rows; r++) {
+            all.own.m[r] = -INFINITY;
+            all.own.l[r] = 0;
+        }
+        pack_queries(&all.tile);
     }
-    lhk_flash_tile tile = {.plan = plan, .task = task, .scratch = &own};
-    lhk_flash_walk walk = {.plan = plan, .task = task, .scratch = &own, .visit = attend_piece, .context = &tile};
-    memset(own.o, 0, (size_t)(task->rows * padded_v) * sizeof(float));
-    for (int64_t r = 0; r < task->rows; r++) {
-        own.m[r] = -INFINITY;
-        own.l[r] = 0;
-    }
-    set_rows(&tile, &walk);
-    pack_queries(&tile);
+    take_turn(&all, 0);
     if (plan->direct) walk.visit = collect_piece;
     lhk_flash_walk_pieces(&walk);
-    if (plan->direct) attend_directly(&tile);
-    if (task->splits == 1) lhk_flash_finish(plan, task, own.o, own.m, own.l);
+    if (plan->direct) attend_directly(&all.tile);
+    for (int64_t head = 0; head < task->heads && task->splits == 1; head++) {
+        take_turn(&all, head);
+        lhk_flash_finish(plan, &all.task, all.own.o, all.own.m, all.own.l);
+    }
 }

@@ -8,8 +8,12 @@
 //   vsteps4(p, low, high)    the two steps of 64 bytes of nibbles;  vfifth(codes, bits) adds the fifth bits
 //   vstep8(p)                a step of whole bytes;  vflip(codes) adds 128 to signed codes
 //   vdot(sum, codes, is_signed, p)  per row of the panel, sum + its four codes times the four int8 at p
-//   vints(i), vshift_sub(sum, low, shift), vfloat(ints)
+//   vints(i), vshift_add(low, high, shift), vfloat(ints)
 //   vset(f), vmul, vfma, vhalf(p), vbytes(p), vsigned_bytes(p), vstore(p, floats, count)
+// and, where an instruction multiplies two rows by eight inputs at a time, LHK_PAIRS and
+//   vdeepen(codes[2])  two steps as the operands of `vdot2`, eight inputs deep
+//   vpair(a, b), vunpair(a, b)  the sums of two rows, in place, as `vdot2` adds to them, and back
+//   vdot2(a, b, codes[2], p, q)  adds the products of two steps with the eight int8 at p and those at q
 // There is no include guard on purpose.
 
 /// Codes of steps 2 j and 2 j + 1 of a block.
@@ -43,6 +47,33 @@ LHK_ALWAYS_INLINE void lhk_load_scales(
         case LHK_SCALES_K16: *scale = vmul(vhalf(head), vsigned_bytes(at + 16 * h)); break;
     }
 }
+
+#ifdef LHK_PAIRS
+/// Adds the products of steps [2 first, 2 end) of a block to the sums of mr > 1 rows of one panel. What goes in pairs are the
+/// two parts of each row's codes, or two rows.
+LHK_ALWAYS_INLINE void lhk_add_pairs(
+    const lhk_packed_format *f, const uint8_t *block, const int first, const int end, const uint8_t *x, size_t stride,
+    const int mr, const bool fine, ints (*high)[LHK_TILE_PANELS], ints (*low)[LHK_TILE_PANELS]) {
+    ints *a[LHK_TILE_ROWS], *b[LHK_TILE_ROWS];
+    const int count = fine ? mr : mr / 2, rows = fine ? 1 : 2;
+    for (int i = 0; i < count; i++) {
+        a[i] = fine ? high[i] : low[2 * i];
+        b[i] = fine ? low[i] : low[2 * i + 1];
+        vpair(a[i], b[i]);
+    }
+    _Pragma("GCC unroll 1")  // unrolled, the sums no longer stay in registers
+    for (int j = first; j < end; j++) {
+        codes w[2];
+        lhk_load_steps(f, block, (size_t)j, w);
+        vdeepen(w);
+        for (int i = 0; i < count; i++) {
+            const uint8_t *eight = x + (size_t)(i * rows) * stride + 8 * j;
+            vdot2(a[i], b[i], w, eight, eight + (fine ? LHK_BLOCK : stride));
+        }
+    }
+    for (int i = 0; i < count; i++) vunpair(a[i], b[i]);
+}
+#endif
 
 /// `mr` rows of x times `nv` panels; all but the pointers are constants at every call, so that the sums are registers.
 /// Sums of a block start at minus the code of zero times the sum of x, which is what symmetric codes are off by.
@@ -78,6 +109,11 @@ LHK_ALWAYS_INLINE void lhk_packed_tile(
                     if (fine) high[i][v] = vints(0);
                 }
             }
+#ifdef LHK_PAIRS
+            if (mr > 1)
+                lhk_add_pairs(f, panels[0] + at, h * pairs, (h + 1) * pairs, x, stride, mr, fine, high, low);
+            else
+#endif
             for (int j = h * pairs; j < (h + 1) * pairs; j++) {
                 codes w[LHK_TILE_PANELS][2];
                 for (int v = 0; v < nv; v++) lhk_load_steps(f, panels[v] + at, (size_t)j, w[v]);

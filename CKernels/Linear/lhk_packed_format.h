@@ -98,6 +98,7 @@ extern const lhk_packed_kernels lhk_packed_avx2;
 extern const lhk_packed_kernels lhk_packed_avx512vnni;
 #elif defined(__aarch64__)
 extern const lhk_packed_kernels lhk_packed_neon_dotprod;
+extern const lhk_packed_kernels lhk_packed_neon_i8mm;
 #endif
 
 #endif

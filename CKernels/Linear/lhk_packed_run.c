@@ -15,6 +15,7 @@ static const lhk_packed_kernels *kernels_for(lhk_isa isa) {
     if (isa & LHK_ISA_AVX512VNNI) return &lhk_packed_avx512vnni;
     if (isa & LHK_ISA_AVX2) return &lhk_packed_avx2;
 #elif defined(__aarch64__)
+    if ((isa & LHK_ISA_NEON_I8MM) && (isa & LHK_ISA_NEON_DOTPROD)) return &lhk_packed_neon_i8mm;
     if (isa & LHK_ISA_NEON_DOTPROD) return &lhk_packed_neon_dotprod;
 #endif
     (void)isa;

@@ -16,4 +16,15 @@ typedef int32_t lhk_quant_ints __attribute__((vector_size(64), may_alias));
 #define LHK_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+/// What turns sums of products back, for numbers whose largest magnitude has these `bits`: NaN when they are not finite, 0 when
+/// all are 0, to which magnitudes below 2^-113 count. `inverse` is what they are multiplied by.
+LHK_ALWAYS_INLINE float lhk_quant_factor(uint32_t bits, const int planes, float *inverse) {
+    const float levels = planes == 2 ? 16383 : 127;
+    float largest;
+    memcpy(&largest, &bits, 4);
+    bool usable = largest > 0x1p-113f && largest < INFINITY;
+    *inverse = usable ? levels / largest : 0;
+    return usable ? largest / levels : largest <= 0x1p-113f ? 0 : NAN;
+}
+
 #endif

@@ -65,7 +65,7 @@ typedef enum verify_values {
 
 /// What a case with a name fixes; sizes of 0 are drawn.
 typedef struct verify_fixed {
-    int64_t kv_heads, dim_k, dim_v, tokens, first;
+    int64_t kv_heads, dim_k, dim_v, rows, tokens, first;
     bool has_first;
     verify_values values;
     bool every_byte;  ///< damage each of the first VERIFY_EVERY_BYTE bytes of what is saved, and cut it there; some later ones

@@ -32,11 +32,19 @@ static verify_fixed damaged_bytes(uint32_t part) {
                           .values = VERIFY_NORMAL, .every_byte = true};
 }
 
+/// Not of the corpus: more keys than a selector keeps in any case, and rows of several tiles.
+static const int64_t prefill_rows[] = {64, 2, 130, 63, 17, 193};
+static verify_fixed prefill_of_many_keys(uint32_t part) {
+    return (verify_fixed){.kv_heads = 1 + part % 2, .dim_k = part % 3 ? 64 : 40, .rows = prefill_rows[part % COUNT(prefill_rows)],
+                          .tokens = 289 + 37 * (int64_t)(part % 13), .values = VERIFY_NORMAL};
+}
+
 static const verify_named cases[] = {
     {"store", "corpus_12_quantised_keys_and_head_sizes", 12, 2 * COUNT(head_sizes), quantised_keys_and_head_sizes},
     {"store", "corpus_13_quantised_values_give_nan", 13, 2 * COUNT(flat_values), quantised_values_give_nan},
     {"store", "corpus_28_damaged_bytes", 28, 2, damaged_bytes},
     {"selector", "corpus_28_damaged_bytes", 28, 2, damaged_bytes},
+    {"selector", "prefill_of_many_keys", 31, 90, prefill_of_many_keys},
     {"position", "corpus_27_position_shift", 27, COUNT(first_positions), position_shift},
 };
 

@@ -7,7 +7,7 @@
 
 typedef struct verify_named {
     const char *role, *name;
-    uint32_t number;  ///< of the corpus
+    uint32_t number;  ///< of the corpus, or another one that draws are made from
     uint32_t parts;
     verify_fixed (*build)(uint32_t part);
 } verify_named;

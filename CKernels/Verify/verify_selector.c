@@ -59,6 +59,7 @@ static void draw(selector_case *s) {
     int64_t dim_v = fuzz_chance(rng, 70) ? dim_k : verify_draw_dim(check, s->variant);
     int64_t keys = verify_size(fixed.tokens, verify_draw_length(check, 120000 / kv_heads / (dim_k + dim_v) + 16));
     int64_t rows = fuzz_chance(rng, 50) ? lhk_min(keys, 1) : lhk_min(keys, verify_draw_length(check, 300));
+    rows = lhk_min(keys, verify_size(fixed.rows, rows));
     s->shape = (verify_shape){rows, heads, kv_heads, dim_v, keys};
     s->problem = verify_problem(heads, kv_heads, dim_k, dim_v, rows > 1 ? rows + fuzz_below(rng, 4) : 1, keys + fuzz_below(rng, 4));
     s->problem.query_dtype = verify_fit_dtype(s->variant->query_dtypes, LHK_DTYPE_F32);

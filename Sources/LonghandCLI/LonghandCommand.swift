@@ -36,7 +36,7 @@ struct LonghandCommand: ParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            RunCommand.self, TraceCommand.self, EvalCommand.self, BenchCommand.self, VerifyCommand.self, PluginsCommand.self,
+            RunCommand.self, TraceCommand.self, CalibrateCommand.self, EvalCommand.self, BenchCommand.self, VerifyCommand.self, PluginsCommand.self,
         ])
 
     static func main() {

@@ -33,7 +33,7 @@ bool driver_result(bool passed, const char *format, ...) {
 
 /// The levels to test: scalar and each one with kernels of its own that the processor has. The fuzz harness wants their
 /// sets as an array.
-#define MOST_LEVELS 7
+#define MOST_LEVELS 8
 typedef struct driver_levels {
     uint32_t count;
     driver_level levels[MOST_LEVELS];
@@ -53,7 +53,7 @@ typedef struct driver_levels {
 #endif
 
 static const char *const level_names[MOST_LEVELS] = {"scalar", "avx2", "avx512", "avx512bf16", "neon", "neon_dotprod",
-                                                     "neon_bf16"};
+                                                     "neon_i8mm", "neon_bf16"};
 
 static driver_levels find_levels(lhk_isa detected) {
     driver_levels found = {0};
@@ -100,11 +100,12 @@ static void check_variants(const driver_level *level) {
         const lhk_host host = {.struct_size = sizeof host, .workers = 1, .isa = level->isa};
         lhk_error error = {.struct_size = sizeof error};
         const lhk_variant *variant = NULL;
-        // The dot products of the bf16 levels serve bf16 and 8-bit panels only, that of DotProd only the latter; others take
-        // the kernels of the level below.
+        // The dot products of the bf16 levels serve bf16 and 8-bit panels only, those of DotProd and I8MM only the latter;
+        // others take the kernels of the level below.
         bool i8 = dtypes[i] == LHK_DTYPE_I8, plain_neon = level->isa == LHK_ISA_NEON;
         const char *word = level->isa && !(i8 && plain_neon) ? level->name : "portable";
         const char *bf16 = strstr(word, "bf16"), *suffix = bf16 ? bf16 : strstr(word, "dotprod");
+        if (!suffix) suffix = strstr(word, "i8mm");
         size_t length = strlen(word);
         if (suffix && !i8 && !(bf16 && dtypes[i] == LHK_DTYPE_BF16)) length = (size_t)(suffix - word) - (suffix[-1] == '_');
         char id[64];

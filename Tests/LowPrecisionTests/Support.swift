@@ -30,7 +30,8 @@ struct Normal {
 
 /// Levels of this machine, from scalar code up.
 let levels: [(name: String, isa: InstructionSet)] =
-    ["scalar", "avx2", "avx512", "avx512vnni", "avx512bf16", "neon", "neon_dotprod", "neon_bf16"].compactMap { name in
+    ["scalar", "avx2", "avx512", "avx512vnni", "avx512bf16", "neon", "neon_dotprod", "neon_i8mm", "neon_bf16"]
+    .compactMap { name in
         guard let isa = try? InstructionSet(upTo: name), isa.isSubset(of: .detected) else { return nil }
         return (name, isa)
     }

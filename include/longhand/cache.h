@@ -108,7 +108,7 @@ LHK_API void lhk_cache_get_stats(const lhk_cache *cache, lhk_cache_stats *out);
 LHK_API void lhk_cache_reset_stats(lhk_cache *cache);
 
 /// Bytes of the stores' memory that the system has put into huge pages (2 MiB), which stream up to twice as fast. Stores of
-/// 16 MiB and more ask for them; it is the system's choice. Counted by the regions that the system tells of, so memory
+/// 4 MiB and more ask for them; it is the system's choice. Counted by the regions that the system tells of, so memory
 /// beside a store may be counted with it, up to the store's size. LHK_ERROR_UNSUPPORTED where the system does not tell.
 LHK_API lhk_status lhk_cache_huge_page_bytes(const lhk_cache *cache, uint64_t *out, lhk_error *LHK_NULLABLE error);
 

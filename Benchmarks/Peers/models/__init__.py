@@ -9,8 +9,9 @@ from worker import PeerError, Worker
 
 # name of the model -> its file in the cache of models
 MODELS = {"SmolLM2-135M-Instruct Q4_1": "SmolLM2-135M-Instruct.Q4_1.gguf", "Gemma-3-270m Q4_K_M": "gemma-3-270m-q4_k_m.gguf"}
-TOKENS = (16, 512, 2048, 8000)
+TOKENS = {"SmolLM2-135M-Instruct Q4_1": (16, 512, 2048, 8000), "Gemma-3-270m Q4_K_M": (16, 512, 8000, 32000)}
 SHORT = 16  # so few tokens say nothing about prefill; decode starts at depth ~0
+LONG = 8000  # from here on a run needs no other one to warm up, and one of the three that shorter ones get is enough
 STEPS = 16  # tokens generated after the prompt
 
 ENGINES = {
@@ -88,10 +89,11 @@ class Runs:
         for tokens in lengths:
             self.log(f"{model}, {tokens} tokens")
             part = [ModelRow(model, name, method, tokens, self.threads, note=reason or "") for name, method, reason in methods]
-            for round in range(self.rounds + 1):  # the first one warms up
+            warm = tokens >= LONG
+            for round in range(-(-self.rounds // 3) if warm else self.rounds + 1):
                 for row in part:
                     if not row.note:
-                        self._measure(row, round > 0)
+                        self._measure(row, warm or round > 0)
             rows += part
         return rows
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Longhand: `longhand run` of the Swift release build. A method is `STORE[/ATTENTION]`."""
+"""Longhand: `longhand run` of the Swift release build. A method is `STORE[/ATTENTION][@LINEAR]`, as in `bf16@int8`."""
 import json
 import os
 import pathlib
@@ -34,12 +34,13 @@ class LonghandRun(Engine):
         return report["prefill"]["tokensPerSecond"], report["decode"]["tokensPerSecond"]
 
     def _run(self, model, method, text, tokens, steps):
-        store, _, attention = method.partition("/")
+        cache, _, linear = method.partition("@")
+        store, _, attention = cache.partition("/")
         prompt = pathlib.Path(self.settings["folder"], "prompt.txt")
         prompt.write_text(text)
         command = [self.settings["longhand"], "run", "--raw", "--json", "-m", self.settings["models"][model], "-f", str(prompt),
                    "-n", str(steps + 1), "-c", str(tokens + tokens // 4 + 256), "-t", str(self.threads), "--store", store,
-                   "--attention", attention or "flash"]
+                   "--attention", attention or "flash"] + (["--linear", linear] if linear else [])
         # A process of its own, which ends: its idle workers need not be told to sleep soon.
         environment = {name: value for name, value in os.environ.items() if name != "KMP_BLOCKTIME"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment)

@@ -47,9 +47,10 @@ class Longhand(Operator):
         return self._cached(problem, arrays, method)
 
     def _roof(self, method):
-        if "int8" in method:
+        """The arithmetic of its prefill: 4-bit and 8-bit stores are multiplied in bf16, 8-bit keys as they are."""
+        if method.startswith("k8v16"):
             return "int8+bf16"
-        return "bf16" if re.match(r"(direct:)?bf16", method) else "f32"
+        return "bf16" if re.match(r"(direct:)?(bf16|q8|q4)", method) else "f32"
 
     def _cached(self, problem, arrays, method):
         q, k, v = arrays

@@ -9,7 +9,7 @@ extension Session {
     /// One pass through all layers, layer by layer and in each of them block by block.
     func run(_ tokens: ArraySlice<Int32>) throws {
         try embed(tokens)
-        for index in 0..<model.shape.layerCount {
+        for index in 0..<depth {
             var done = 0
             while done < tokens.count {
                 let rows = Self.rows(left: tokens.count - done, most: block)

@@ -45,6 +45,9 @@ public final class Session {
     /// layers with different lengths: truncate to the length before the pass to go on.
     public var observer: ((ProjectedRows) throws -> Void)?
 
+    /// Layers that a pass runs, from the first on: all of them, unless only these are looked at.
+    var depth: Int
+
     let buffers: Activations
 
     /// Bytes of all activations: those of the session and what the cache needs for one call (positions, selection,
@@ -67,12 +70,13 @@ public final class Session {
     /// - Parameter chunk: most tokens of one pass; less than a block counts as one block.
     /// - Throws: `ModelError` where the cache is that of another model, or activations need too much memory.
     public init(model: Model, cache: Cache, chunk: Int = 0) throws {
-        guard cache.configuration.layers == model.shape.layers else {
+        guard cache.configuration.layers.map(\.uncalibrated) == model.shape.layers else {
             throw ModelError("\(model.path): the cache was made for layers of another shape")
         }
         self.chunk = min(max(chunk, cache.configuration.maxRows), cache.capacity)
         try Self.checkActivations(model.header, chunk: self.chunk, block: cache.configuration.maxRows)
         buffers = try Activations(model.shape, chunk: self.chunk, block: cache.configuration.maxRows)
+        depth = model.shape.layerCount
         self.model = model
         self.cache = cache
     }
@@ -81,7 +85,8 @@ public final class Session {
     ///
     /// - Parameters:
     ///   - context: most tokens of the sequence, 1 to 2^31 - 1.
-    ///   - methods: names of store, selectors, attention and position; its layers and sizes are replaced by the model's.
+    ///   - methods: names of store, selectors, attention and position; its layers and sizes are replaced by the model's,
+    ///     with the parameters of methods that have the option `calibration=FILE`.
     ///   - block: most tokens that go through a layer at a time, at least 3.
     ///   - chunk: most tokens of one pass through the layers, as the session will be given.
     public static func makeCache(
@@ -96,6 +101,7 @@ public final class Session {
         }
         var configuration = methods
         configuration.layers = header.shape.layers
+        try configuration.loadCalibrations()
         configuration.capacity = context
         configuration.maxRows = min(block, context)
         try checkActivations(header, chunk: min(max(block, chunk), context), block: configuration.maxRows)

@@ -53,6 +53,7 @@ public final class TraceRecorder {
         (methods.store, methods.position) = ("f32", options.position)
         session = try Session(
             model: model, registry: registry, context: tokens.count, methods: methods, chunk: options.chunk)
+        session.depth = chosen.max()! + 1
         let rows = session.chunk
         layers = model.shape.layers.enumerated().map { TraceLayer($0, $1) }
         positions = try model.shape.layers.enumerated().map { index, layer in

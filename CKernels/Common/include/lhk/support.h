@@ -31,8 +31,9 @@
 #define LHK_FEATURES_AVX512BF16 "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16"
 #define LHK_FEATURES_AVX512VNNI_BF16 "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16"
 #define LHK_FEATURES_NEON_DOTPROD "arch=armv8.2-a+dotprod"  // plain NEON is the baseline of AArch64
+#define LHK_FEATURES_NEON_I8MM "arch=armv8.2-a+dotprod+i8mm"
 #define LHK_FEATURES_NEON_BF16 "arch=armv8.2-a+bf16"
-#define LHK_FEATURES_NEON_DOTPROD_BF16 "arch=armv8.2-a+dotprod+bf16"
+#define LHK_FEATURES_NEON_I8MM_BF16 "arch=armv8.2-a+dotprod+i8mm+bf16"
 #define LHK_ALWAYS_INLINE static inline __attribute__((always_inline))
 
 /// Fills `error` (if any) and returns `status`.

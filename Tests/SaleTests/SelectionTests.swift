@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+import Testing
+
+/// What the method promises, from exact scores: independent of the kernels' own reference.
+@Suite struct SelectionTests {
+    /// Blocks that are always kept, and the number that may be skipped, of a tile whose last row is `last`.
+    static func regions(last: Int) -> (blocks: Int, middle: Int) {
+        let blocks = last / 32 + 1
+        return (blocks, max(0, blocks - 1 - 4) / 4 * 4)
+    }
+
+    /// Most that an estimate differs from the exact score, in both directions, from the rounding of codes alone.
+    static func slack(_ p: Prefill, _ row: Int, _ token: Int, _ head: Int) -> Double {
+        let segment = 32 + (token - 32) / 128 * 128, block = token / 32 * 32
+        func less(_ tokens: Range<Int>, _ x: (Int) -> ArraySlice<Float>, _ mean: [Double]) -> (largest: Double, rows: [[Double]]) {
+            let rows = tokens.map { zip(x($0), mean).map { Double($0) - $1 } }
+            return (rows.joined().map(abs).max()!, rows)
+        }
+        func mean(_ tokens: Range<Int>, _ x: (Int) -> ArraySlice<Float>) -> [Double] {
+            (0..<p.dim).map { c in tokens.reduce(0.0) { $0 + Double(x($1)[x($1).startIndex + c]) } / Double(tokens.count) }
+        }
+        let keys = { p.key($0, head) }, queries = { p.query($0, head) }
+        let keyMean = mean(segment..<segment + 128, keys), eight = p.bits == 8
+        let tile = row / 64 * 64..<min(row / 64 * 64 + 64, p.rowCount)
+        let queryMean = eight ? [Double](repeating: 0, count: p.dim) : mean(tile, queries)
+        let k = less(eight ? block..<block + 32 : token..<token + 1, keys, keyMean), q = less(row..<row + 1, queries, queryMean)
+        let own = k.rows[eight ? token - block : 0]
+        let sk = k.largest / (eight ? 63 : 7), sq = q.largest / (eight ? 127 : 7)
+        let sum = sq / 2 * own.map(abs).reduce(0, +) + sk / 2 * q.rows[0].map(abs).reduce(0, +) + Double(p.dim) * sq * sk / 4
+        return sum / Double(p.dim).squareRoot() + 1e-3
+    }
+
+    /// Weights relative to what is always kept: what exceeds the threshold by more than the codes' rounding is kept, what
+    /// stays below it by more is not.
+    @Test(arguments: [(8, 1), (8, 2), (4, 3)] as [(UInt32, Int)]) func keepsWhatMatters(bits: UInt32, seed: Int) throws {
+        var p = Prefill(rows: 450, seed: seed)
+        (p.bits, p.tau) = (bits, bits == 8 ? 0.2 : 0.3)
+        let kept = try #require(try p.select())
+        var must = 0, mustNot = 0
+        for head in 0..<p.queryHeads {
+            for tile in 0..<(p.rowCount + 63) / 64 {
+                let rows = tile * 64..<min(tile * 64 + 64, p.rowCount), (blocks, middle) = Self.regions(last: rows.upperBound - 1)
+                var needed: Set<Int> = [0], allowed: Set<Int> = [0]
+                for block in middle + 1..<max(blocks, middle + 1) { (needed, allowed) = (needed.union([block]), allowed.union([block])) }
+                for row in rows where middle > 0 {
+                    let own = (0...row).filter { $0 < 32 || $0 >= 32 * (1 + middle) }.map { p.score(row, $0, head) }, top = own.max()!
+                    let limit = top + log(own.reduce(0) { $0 + exp($1 - top) }) + log(Double(p.tau))
+                    for token in 32..<32 * (1 + middle) {
+                        let over = p.score(row, token, head) - limit, slack = over > -2 && over < 2 ? Self.slack(p, row, token, head) : 2
+                        if over > slack { needed.insert(token / 32) }
+                        if over > -slack { allowed.insert(token / 32) }
+                    }
+                }
+                let chosen = Set(kept[head][tile])
+                #expect(needed.isSubset(of: chosen) && chosen.isSubset(of: allowed), "head \(head) tile \(tile)")
+                must += needed.count - blocks + middle
+                mustNot += blocks - allowed.count
+            }
+        }
+        #expect(must > 20 && mustNot > 20, "the problem decides \(must) blocks to be kept and \(mustNot) to be skipped")
+    }
+
+    @Test(arguments: [UInt32(8), 4]) func lowerThresholdsKeepSupersets(bits: UInt32) throws {
+        var p = Prefill(rows: 500, seed: 7)
+        p.bits = bits
+        var last: [[Set<Int>]]?
+        for tau in [1, 0.3, 0.1, 0.03] as [Float] {
+            p.tau = tau
+            guard let kept = try p.select()?.map({ $0.map(Set.init) }) else { continue }
+            for (before, now) in zip(last ?? kept, kept) {
+                for (a, b) in zip(before, now) { #expect(a.isSubset(of: b)) }
+            }
+            last = kept
+        }
+        let share = try #require(last).joined().reduce(0) { $0 + $1.count }
+        p.tau = 1
+        #expect(try #require(try p.select()).joined().reduce(0) { $0 + $1.count } < share)
+    }
+
+    @Test func thresholdZeroAndShortPromptsAreDense() throws {
+        var p = Prefill(rows: 500, seed: 9)
+        p.tau = 0
+        #expect(try p.select() == nil)
+        p.tau = 100
+        #expect(try p.cut(rows: 288, keys: 288).select() == nil)
+        #expect(try p.cut(rows: 289, keys: 289).select() != nil)
+        #expect(try p.cut(rows: 1, keys: 500).select() == nil)
+    }
+
+    /// A key that one row alone wants keeps its block for that row's tile and head.
+    @Test(arguments: [UInt32(8), 4]) func findsAPlantedKey(bits: UInt32) throws {
+        var p = Prefill(rows: 500, seed: 11, gain: 0.1)
+        (p.bits, p.tau) = (bits, 0.1)
+        let row = 470, head = 2, token = 200, at = (row * p.queryHeads + head) * p.dim, from = (token * p.kvHeads + 1) * p.dim
+        for c in 0..<p.dim { p.queries[at + c] = 1.5 * p.keys[from + c] }
+        let kept = try #require(try p.select())
+        #expect(p.score(row, token, head) > 5)
+        for tile in 5..<8 { #expect(kept[head][tile].contains(token / 32) == (tile == row / 64), "tile \(tile)") }
+    }
+
+    /// Any cut of a prompt into calls of multiples of 64 rows gives the same lists.
+    @Test(arguments: [UInt32(8), 4]) func doesNotDependOnChunks(bits: UInt32) throws {
+        var p = Prefill(rows: 450, seed: 13)
+        (p.bits, p.tau) = (bits, 0.2)
+        let whole = try #require(try p.select())
+        var first = 0
+        for rows in [320, 64, 66] {
+            let part = try #require(try p.cut(rows: rows, keys: first + rows).select())
+            for head in 0..<p.queryHeads {
+                #expect(part[head] == Array(whole[head][(first / 64)..<(first / 64 + (rows + 63) / 64)]))
+            }
+            first += rows
+        }
+    }
+}
