@@ -3,7 +3,7 @@ import PackageDescription
 
 /// The kernel families. Each has a folder `CKernels/<Name>` and an entry file `CKernels/Plugins/<Name>/entry.c`, and is
 /// built as a plugin `libLonghand<Name>Plugin.so` that the `longhand` command discovers at run time.
-let families = ["Adamas", "DenseStore", "FlashAttention", "QuantStore", "Rope", "Sale", "Window"]
+let families = ["Adamas", "CommVQ", "DenseStore", "FlashAttention", "QuantStore", "Rope", "Sale", "Window"]
 
 /// One set of flags for all of our C: warnings are errors, symbols are private unless a header exports them, and
 /// contraction is left to the kernels, which ask for FMA by name.
@@ -37,7 +37,8 @@ var targets: [Target] = [
         ]),
     .target(name: "Longhand", dependencies: ["CLonghand", "LonghandCommon"], swiftSettings: swiftSettings),
     .target(
-        name: "LonghandModel", dependencies: ["CLonghand", "Longhand", "LonghandLayers", "LonghandLinear"],
+        name: "LonghandModel",
+        dependencies: ["CLonghand", "Longhand", "LonghandCommVQ", "LonghandLayers", "LonghandLinear"],
         swiftSettings: swiftSettings),
     .executableTarget(
         name: "LonghandCLI",
@@ -64,6 +65,10 @@ var targets: [Target] = [
             "CLonghand", "Longhand", "LonghandAdamas", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention",
             "LonghandModel", "LonghandWindow",
         ],
+        swiftSettings: swiftSettings),
+    .testTarget(
+        name: "CommVQTests",
+        dependencies: ["CLonghand", "Longhand", "LonghandCommVQ", "LonghandCommon", "LonghandModel", "LonghandRope"],
         swiftSettings: swiftSettings),
     .testTarget(
         name: "QuantStoreTests", dependencies: ["CLonghand", "LonghandCommon", "LonghandQuantStore"], swiftSettings: swiftSettings),

@@ -22,6 +22,8 @@ lhk_status lhk_cache_fail(const lhk_cache *cache, uint32_t index, int slot, lhk_
 
 lhk_problem lhk_cache_problem(const lhk_cache *cache, uint32_t index, int slot) {
     const lhk_bound_layer *layer = &cache->layers[index];
+    // Options of the position method change what its parameters say, which only that method can tell.
+    const bool known = cache->methods[slot_position].method && (slot == slot_position || !cache->specs[slot_position].option_count);
     return (lhk_problem){
         .struct_size = sizeof(lhk_problem),
         .option_count = cache->specs[slot].option_count,
@@ -36,7 +38,7 @@ lhk_problem lhk_cache_problem(const lhk_cache *cache, uint32_t index, int slot) 
         .keys = cache->capacity,
         .options = cache->specs[slot].option_count ? cache->specs[slot].options : NULL,
         .params = &layer->shape.params,
-        .position = cache->methods[slot_position].method ? &layer->shape.position : NULL,
+        .position = known ? &layer->shape.position : NULL,
         .layer = index,
         .parameter_count = layer->shape.parameter_count,
         .parameters = layer->shape.parameters,

@@ -108,7 +108,8 @@ static bool make_strip(const lhk_flash_tile *tile, const lhk_flash_piece *piece,
                                .keys = piece->keys, .key_scales = piece->key_scales, .values = piece->values,
                                .padded_k = p->padded_dim_k,
                                .padded_v = p->padded_dim_v, .index = piece->index, .base = piece->base,
-                               .scale = score_scale(call), .panels = p, .head_base = piece->head_base, .log_weights = piece->log_weights,
+                               .scale = score_scale(call), .panels = p, .head_base = piece->head_base,
+                               .log_weights = piece->log_weights,
                                .o = scratch->o + first * p->padded_dim_v, .m = scratch->m + first, .l = scratch->l + first};
     if (call->softcap > 0) strip->softcap = call->softcap * log2_e;
     strip->biased = call->params.alibi_slopes || piece->log_weights;

@@ -2,6 +2,7 @@
 /// Every variant of the registered families, checked as `longhand verify` does.
 #include <inttypes.h>
 #include <longhand/adamas.h>
+#include <longhand/commvq.h>
 #include <longhand/dense_store.h>
 #include <longhand/flash_attention.h>
 #include <longhand/quant_store.h>
@@ -42,13 +43,16 @@ static void check_target(lhk_verify *verify, uint32_t index, const driver_level 
 
 void driver_check_registry(const lhk_host *pool, const driver_level *levels, uint32_t level_count, uint64_t seed, uint64_t first,
                         uint64_t count) {
-    const lhk_plugin *const plugins[] = {lhk_adamas_plugin(), lhk_dense_store_plugin(), lhk_flash_attention_plugin(),
-                                         lhk_quant_store_plugin(), lhk_rope_plugin(), lhk_sale_plugin(), lhk_window_plugin()};
+    const lhk_plugin *const plugins[] = {
+        lhk_adamas_plugin(), lhk_commvq_plugin(), lhk_dense_store_plugin(), lhk_flash_attention_plugin(),
+        lhk_quant_store_plugin(), lhk_rope_plugin(), lhk_sale_plugin(), lhk_window_plugin(),
+    };
     lhk_error error = {.struct_size = sizeof error};
     lhk_registry *registry = NULL;
     lhk_verify *verify = NULL;
     lhk_status status = lhk_registry_create(&registry, &error);
-    for (int i = 0; i < 7 && !status; i++) status = lhk_registry_register(registry, plugins[i], "built-in", &error);
+    for (size_t i = 0; i < sizeof plugins / sizeof *plugins && !status; i++)
+        status = lhk_registry_register(registry, plugins[i], "built-in", &error);
     if (!status) status = lhk_verify_create(registry, pool, seed, &verify, &error);
     if (!driver_result(!status, "a checker of all registered variants%s%s", status ? ": " : "", status ? error.text : "")) return;
     for (uint32_t i = 0; i < lhk_verify_count(verify); i++) check_target(verify, i, levels, level_count, first, count);

@@ -63,7 +63,9 @@ typedef struct lhk_problem {
     int64_t keys;        ///< most keys of one sequence
     const lhk_option *LHK_NULLABLE options;
     const lhk_attention_params *LHK_NULLABLE params;     ///< null: full attention
-    const lhk_position_params *LHK_NULLABLE position;    ///< for position methods
+    /// For position methods. For other methods of a cache: by what parameters keys and queries were given their positions;
+    /// null when they have none, or when options of the position method changed them.
+    const lhk_position_params *LHK_NULLABLE position;
     // Since ABI 1.2:
     uint32_t layer;            ///< index of the layer in its model; 0 where there is none
     uint32_t parameter_count;

@@ -8,5 +8,5 @@ struct CalibrateCommand: ParsableCommand {
             The file that is written goes with the method as the option calibration=FILE, as in \
             'longhand run --prefill sale:calibration=FILE'.
             """,
-        subcommands: [CalibrateSaleCommand.self])
+        subcommands: [CalibrateCommVQCommand.self, CalibrateSaleCommand.self])
 }

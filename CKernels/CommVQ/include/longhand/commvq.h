@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+/// CommVQ: a store of 1 or 2 bits per channel. Keys are sums of codebook vectors that commute with rotary positions, values
+/// are bits times a real codebook; both are read without decoding the cache. Source: arXiv 2506.18879.
+#ifndef LONGHAND_COMMVQ_H
+#define LONGHAND_COMMVQ_H
+
+#include <longhand/roles.h>
+
+LHK_BEGIN_DECLS
+LHK_ASSUME_NONNULL_BEGIN
+
+#define LHK_COMMVQ_CODES 16u  ///< complex vectors per level of a key's codebook
+
+/// Rows of one layer to train on, before rotary positions and after what a model does to keys else (k-norm).
+typedef struct lhk_commvq_samples {
+    uint32_t struct_size;
+    uint32_t bits;  ///< 1 or 2
+    uint32_t kv_heads, head_dim_k, head_dim_v;  ///< dimensions: multiples of 64 up to 256
+    uint32_t rotated;      ///< rotated dimensions of a key; 0: all
+    uint32_t interleaved;  ///< as in lhk_position_params
+    uint32_t query_heads;  ///< a multiple of kv_heads
+    int64_t tokens;  ///< to learn from, at least 16
+    int64_t check;   ///< tokens after those, by which the result is judged; 0: by the same ones
+    int64_t key_steps;     ///< of expectation and maximisation, per level
+    int64_t value_rounds;  ///< of bits and least squares
+    uint64_t seed;         ///< the same codebooks for the same seed, on any processor and with any number of workers
+    const float *keys;     ///< [kv_heads][tokens + check][head_dim_k], finite
+    const float *values;   ///< [kv_heads][tokens + check][head_dim_v], finite
+    const float *queries;  ///< [query_heads][tokens + check][head_dim_k] before positions, finite: errors of keys count as they see them
+} lhk_commvq_samples;
+
+/// Where training puts its results: the store's parameters of the layer.
+typedef struct lhk_commvq_codebooks {
+    uint32_t struct_size;
+    uint32_t reserved;
+    float *keys;     ///< `commvq.key_codebook` [kv_heads][bits * head_dim_k / 8][16][head_dim_k], planar, of weighted keys
+    float *weights;  ///< `commvq.key_weight` [kv_heads][head_dim_k / 2]: what pairs of keys are multiplied by
+    float *values;   ///< `commvq.value_codebook` [kv_heads][bits * head_dim_v][head_dim_v]
+    float *offsets;  ///< `commvq.value_offset` [kv_heads][head_dim_v]
+    double *key_error;    ///< [kv_heads]: energy that codes leave of the weighted keys of tokens judged, as a fraction
+    double *value_error;  ///< [kv_heads]
+} lhk_commvq_codebooks;
+
+/// Trains the codebooks of a layer: keys by expectation and maximisation, level by level (paper, section 4.2, with the normal
+/// equations of a level in closed form), values by turns of least squares and a search for bits. Allocates what it needs.
+/// LHK_ERROR_ARGUMENT, LHK_ERROR_UNSUPPORTED or LHK_ERROR_MEMORY leave the results undefined. [thread-safe]
+LHK_API lhk_status lhk_commvq_train(const lhk_host *host, const lhk_commvq_samples *samples, lhk_commvq_codebooks *out,
+                                    lhk_error *LHK_NULLABLE error);
+
+/// The family's plugin object (store `commvq`), for `lhk_registry_register`. Static storage.
+LHK_API const lhk_plugin *lhk_commvq_plugin(void);
+/// The object behind it, for the entry of the shared library.
+extern const lhk_plugin lhk_commvq_plugin_object;
+
+LHK_ASSUME_NONNULL_END
+LHK_END_DECLS
+#endif

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+/// AVX2: 32 tokens look their codes up at once; bits become masks of words.
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include "lhk_commvq_train_plan.h"
+#include "lhk_commvq_vector.h"
+
+LHK_TARGET_BEGIN(LHK_FEATURES_AVX2)
+#define LHK_NAME(x) lhk_commvq_avx2_##x
+
+LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_commvq_floats *to) {
+    for (int i = 0; i < 2; i++)
+        _mm256_storeu_ps((float *)to + 8 * i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from + i)));
+}
+
+LHK_ALWAYS_INLINE void LHK_NAME(add)(lhk_commvq_floats *sum, const lhk_commvq_floats *x, float factor) {
+    for (int i = 0; i < 16; i += 8) {
+        float *to = (float *)sum + i;
+        _mm256_storeu_ps(to, _mm256_fmadd_ps(_mm256_loadu_ps((const float *)x + i), _mm256_set1_ps(factor), _mm256_loadu_ps(to)));
+    }
+}
+
+/// Adds 32 bytes, shifted, to two times 16 words: as the high bytes of words they are shifted by 8, in the order of tokens.
+LHK_ALWAYS_INLINE void LHK_NAME(widen)(__m256i bytes, int32_t exponent, bool first, int16_t *to) {
+    const __m128i back = _mm_cvtsi32_si128(8 - exponent);
+    for (int i = 0; i < 2; i++) {
+        const __m256i zero = _mm256_setzero_si256();
+        __m256i words = i ? _mm256_unpackhi_epi8(zero, bytes) : _mm256_unpacklo_epi8(zero, bytes);
+        words = _mm256_sra_epi16(words, back);
+        if (!first) words = _mm256_add_epi16(words, _mm256_loadu_si256((const __m256i *)(to + 32 * i)));
+        _mm256_storeu_si256((__m256i *)(to + 32 * i), words);
+    }
+}
+
+/// Sums of bytes may wrap on the way; where they end, they fit.
+LHK_ALWAYS_INLINE void LHK_NAME(sums)(const int8_t *table, int64_t pairs, const uint8_t *codes, int32_t exponent, bool first,
+                                      int16_t (*sums)[2][LHK_COMMVQ_BLOCK]) {
+    const __m256i nibble = _mm256_set1_epi8(15);
+    for (int64_t j = 0; j < pairs; j++, table += 32)
+        for (int t = 0; t < LHK_COMMVQ_BLOCK; t += 32) {
+            __m256i x = _mm256_setzero_si256(), y = x;
+            for (int r = 0; r < LHK_COMMVQ_STAGE; r++) {
+                const __m256i both = _mm256_loadu_si256((const __m256i *)(codes + r * LHK_COMMVQ_BLOCK + t));
+                const __m256i a = _mm256_and_si256(both, nibble), b = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
+                const __m128i *level = (const __m128i *)(table + r * pairs * 32);
+                const __m256i tx = _mm256_broadcastsi128_si256(_mm_loadu_si128(level));
+                const __m256i ty = _mm256_broadcastsi128_si256(_mm_loadu_si128(level + 1));
+                x = _mm256_add_epi8(x, _mm256_shuffle_epi8(tx, a));
+                y = _mm256_add_epi8(y, _mm256_shuffle_epi8(ty, a));
+                x = _mm256_sub_epi8(x, _mm256_shuffle_epi8(ty, b));
+                y = _mm256_add_epi8(y, _mm256_shuffle_epi8(tx, b));
+            }
+            LHK_NAME(widen)(x, exponent, first, sums[j][0] + t / 2);
+            LHK_NAME(widen)(y, exponent, first, sums[j][1] + t / 2);
+        }
+}
+
+LHK_ALWAYS_INLINE void LHK_NAME(dots)(const int rows, int64_t pairs, const int16_t (*sums)[2][LHK_COMMVQ_BLOCK],
+                                      const int16_t *turns, const int16_t *q, int32_t (*acc)[LHK_COMMVQ_BLOCK]) {
+    for (int t = 0; t < LHK_COMMVQ_BLOCK; t += 16) {
+        __m256i sum[LHK_COMMVQ_ROWS][2];
+        for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
+        for (int64_t j = 0; j < pairs; j++) {
+            const int16_t *turn = turns + j * 2 * LHK_COMMVQ_BLOCK + t;
+            const __m256i x = _mm256_loadu_si256((const __m256i *)(sums[j][0] + t));
+            const __m256i y = _mm256_loadu_si256((const __m256i *)(sums[j][1] + t));
+            const __m256i c = _mm256_loadu_si256((const __m256i *)turn);
+            const __m256i s = _mm256_loadu_si256((const __m256i *)(turn + LHK_COMMVQ_BLOCK));
+            const __m256i kx = _mm256_sub_epi16(_mm256_mulhrs_epi16(x, c), _mm256_mulhrs_epi16(y, s));
+            const __m256i ky = _mm256_add_epi16(_mm256_mulhrs_epi16(y, c), _mm256_mulhrs_epi16(x, s));
+            const __m256i low = _mm256_unpacklo_epi16(kx, ky), high = _mm256_unpackhi_epi16(kx, ky);
+            for (int r = 0; r < rows; r++) {
+                int32_t word;
+                memcpy(&word, q + (r * pairs + j) * 2, 4);
+                sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(low, _mm256_set1_epi32(word)));
+                sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(high, _mm256_set1_epi32(word)));
+            }
+        }
+        for (int r = 0; r < rows; r++) {
+            _mm256_storeu_si256((__m256i *)(acc[r] + t), _mm256_permute2x128_si256(sum[r][0], sum[r][1], 0x20));
+            _mm256_storeu_si256((__m256i *)(acc[r] + t + 8), _mm256_permute2x128_si256(sum[r][0], sum[r][1], 0x31));
+        }
+    }
+}
+
+/// Four bytes of bits are eight channels of four tokens; a channel's nibble becomes a mask of four words, which leaves the
+/// weights of the tokens whose bit is set.
+LHK_ALWAYS_INLINE void LHK_NAME(bit_dots)(const int rows, const uint8_t *bits, int64_t n, const int16_t *w,
+                                          int32_t (*acc)[LHK_COMMVQ_MAX_BITS]) {
+    const __m256i place = _mm256_setr_epi16(0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0x100, 0x200, 0x400, 0x800, 0x1000,
+                                            0x2000, 0x4000, (int16_t)0x8000);
+    for (int64_t k = 0; k < n; k += 8) {
+        __m256i sum[LHK_COMMVQ_ROWS][2];  // two lanes of 32 bits per channel
+        for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
+        for (int quad = 0; quad < 16; quad++) {
+            uint16_t half[2];
+            memcpy(half, bits + quad * (n / 2) + k / 2, 4);
+            for (int i = 0; i < 2; i++) {
+                const __m256i mask = _mm256_cmpeq_epi16(_mm256_and_si256(_mm256_set1_epi16((int16_t)half[i]), place), place);
+                for (int r = 0; r < rows; r++) {
+                    int64_t four;
+                    memcpy(&four, w + r * LHK_COMMVQ_BLOCK + 4 * quad, 8);
+                    const __m256i some = _mm256_and_si256(mask, _mm256_set1_epi64x(four));
+                    sum[r][i] = _mm256_add_epi32(sum[r][i], _mm256_madd_epi16(some, _mm256_set1_epi16(1)));
+                }
+            }
+        }
+        for (int r = 0; r < rows; r++)
+            _mm256_storeu_si256((__m256i *)(acc[r] + k),
+                                _mm256_permute4x64_epi64(_mm256_hadd_epi32(sum[r][0], sum[r][1]), 0xd8));
+    }
+}
+
+#include "lhk_commvq_encode.h"
+#include "lhk_commvq_encode_values.h"
+#include "lhk_commvq_read.h"
+#include "lhk_commvq_unpack.h"
+#include "lhk_commvq_score.h"
+#include "lhk_commvq_accumulate.h"
+#include "lhk_commvq_train.h"
+LHK_TARGET_END
+#endif

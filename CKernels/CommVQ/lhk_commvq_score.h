@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Scores from codes. The tile operations are written once and included by every ISA file inside its target region, which defines
+///   LHK_NAME(x)     a name per ISA
+///   LHK_NAME(halves)(from, to)   16 half-precision numbers to floats
+///   LHK_NAME(sums)(table, pairs, codes, exponent, first, sums)   adds 2^exponent times the sums of a stage: for 64 tokens and
+///       each pair x += x_a - y_b, y += y_a + x_b over 8 levels of codes [8][64], table [8][pairs][x, y][16]; `first` sets
+///   LHK_NAME(dots)(rows, pairs, sums, turns, q, acc)   acc[r][t] = sum over pairs of q_r . turned(sums): turned with cosines
+///       and sines of 2^14, each product rounded to 16 bits after a shift by 15; q [rows][pairs][2]
+///   LHK_NAME(add)(sum, x, factor)   sum += x * factor, 16 floats, rounded once or twice
+///   LHK_NAME(bit_dots)(rows, bits, n, w, acc)   acc[r][k] = sum over 64 tokens of w_r[t] where bit k of token t is set
+
+/// Queries of up to LHK_COMMVQ_ROWS rows, planar, times the steps of the pairs and a factor that leaves sums of products with
+/// turned keys (below 23171) within 32 bits.
+typedef struct LHK_NAME(queries) {
+    _Alignas(64) float q[LHK_COMMVQ_ROWS][LHK_COMMVQ_MAX_DIM];
+    float factor[LHK_COMMVQ_ROWS];  ///< turns a sum of products back; NaN when the row is not finite
+} LHK_NAME(queries);
+
+static void LHK_NAME(take_queries)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, const float *q,
+                                   int64_t ldq, int32_t rows, LHK_NAME(queries) * out) {
+    const uint16_t *channels = (const uint16_t *)(const void *)lhk_commvq_at(store, l->channels);
+    const float *steps = (const float *)(const void *)lhk_commvq_at(store, l->key_step) + head * l->pairs;
+    const int64_t pairs = l->pairs;
+    for (int32_t r = 0; r < rows; r++, q += ldq) {
+        float *to = out->q[r], most = 0;
+        lhk_commvq_floats lengths = {0}, longest = {0};
+        for (int64_t j = 0; j < pairs; j++) {
+            to[j] = q[channels[j]] * steps[j];
+            to[pairs + j] = q[channels[pairs + j]] * steps[j];
+        }
+        for (int64_t j = 0; j < pairs; j += 16) {
+            lhk_commvq_floats x, y;
+            memcpy(&x, to + j, sizeof x);
+            memcpy(&y, to + pairs + j, sizeof y);
+            // Turned, the members of a pair sum to sqrt(2) of its length at most; this is no shorter.
+            const lhk_commvq_floats length = (lhk_commvq_floats)((lhk_commvq_ints)x & 0x7fffffff) +
+                                             (lhk_commvq_floats)((lhk_commvq_ints)y & 0x7fffffff);
+            const lhk_commvq_ints longer = (lhk_commvq_ints)(length > longest);
+            lengths += length;
+            longest = (lhk_commvq_floats)(((lhk_commvq_ints)length & longer) | ((lhk_commvq_ints)longest & ~longer));
+        }
+        const float sum = LHK_NAME(total)(&lengths);
+        for (int i = 0; i < 16; i++) most = longest[i] > most ? longest[i] : most;
+        const bool usable = sum > 1e-30f && sum < 1e30f;
+        const float factor = usable ? fminf(90000 / (1.41422f * sum), 32000 / most) : 0;
+        for (int64_t c = 0; c < 2 * pairs; c++) to[c] = usable ? to[c] * factor : 0;
+        out->factor[r] = usable ? 2 / factor : sum <= 1e-30f ? 0 : NAN;
+    }
+}
+
+/// Queries turned back by the first token of a block, rounded: [rows][pairs][2].
+LHK_ALWAYS_INLINE void LHK_NAME(turn_queries)(const lhk_instance *store, const lhk_commvq_layout *l, int64_t token,
+                                              const LHK_NAME(queries) * q, int32_t rows, int16_t *out) {
+    const int64_t block = token / LHK_COMMVQ_BLOCK, pairs = l->pairs;
+    const float *near = (const float *)(const void *)lhk_commvq_at(store, l->turn_block) + block % LHK_COMMVQ_TURNS * 2 * pairs;
+    const float *far = (const float *)(const void *)lhk_commvq_at(store, l->turn_far) + block / LHK_COMMVQ_TURNS * 2 * pairs;
+    for (int64_t j = 0; j < pairs; j += 16) {
+        lhk_commvq_floats nc, ns, fc, fs, x, y;
+        memcpy(&nc, near + j, sizeof nc);
+        memcpy(&ns, near + pairs + j, sizeof ns);
+        memcpy(&fc, far + j, sizeof fc);
+        memcpy(&fs, far + pairs + j, sizeof fs);
+        const lhk_commvq_floats c = nc * fc - ns * fs, s = nc * fs + ns * fc;
+        for (int32_t r = 0; r < rows; r++) {
+            memcpy(&x, q->q[r] + j, sizeof x);
+            memcpy(&y, q->q[r] + pairs + j, sizeof y);
+            // The integer lies in the low 16 bits of the sum with 1.5 * 2^23, rounded to nearest even.
+            const lhk_commvq_ints a = (lhk_commvq_ints)(x * c + y * s + 0x1.8p23f), b = (lhk_commvq_ints)(y * c - x * s + 0x1.8p23f);
+            const lhk_commvq_ints both = (a & 0xffff) | b << 16;
+            memcpy(out + (r * pairs + j) * 2, &both, sizeof both);
+        }
+    }
+}
+
+/// Scores of the exact rows among the keys, in place of what is there.
+static void LHK_NAME(score_exact)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, const float *q,
+                                  int64_t ldq, int32_t rows, int64_t begin, int64_t end, float *scores, int64_t lds) {
+    for (int64_t token = begin; token < end; token++, scores++) {
+        const uint16_t *row = lhk_commvq_exact(store, l, token) + head * (l->dim_k + l->dim_v);
+        for (int32_t r = 0; r < rows; r++) {
+            lhk_commvq_floats sum = {0}, x;
+            for (int64_t c = 0; c < l->dim_k; c += 16) {
+                lhk_commvq_halves half;
+                memcpy(&half, row + c, sizeof half);
+                memcpy(&x, q + r * ldq + c, sizeof x);
+                sum += x * (lhk_commvq_floats)(__builtin_convertvector(half, lhk_commvq_ints) << 16);
+            }
+            scores[r * lds] = LHK_NAME(total)(&sum);
+        }
+    }
+}
+
+static void LHK_NAME(score_list)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, const float *q,
+                                 int64_t ldq, int32_t rows, const lhk_keys *keys, float *scores, int64_t lds) {
+    LHK_NAME(tile) tile;
+    _Alignas(64) float key[LHK_COMMVQ_MAX_DIM];
+    for (int64_t first = 0; first < keys->count; first += tile.count) {
+        LHK_NAME(gather)(store, l, head, keys, first, true, &tile);
+        LHK_NAME(all_sums)(store, l, head, tile.codes, tile.sums);
+        for (int64_t i = 0; i < tile.count; i++) {
+            LHK_NAME(read_key)(store, l, head, &tile, i, key);
+            for (int32_t r = 0; r < rows; r++) scores[r * lds + first + i] = LHK_NAME(dot16)(q + r * ldq, key, l->dim_k);
+        }
+    }
+}
+
+/// Scores of tokens [begin, end) of one block that are codes. `scores` is for token `begin`.
+LHK_ALWAYS_INLINE void LHK_NAME(score_block)(const int rows, const lhk_instance *store, const lhk_commvq_layout *l,
+                                             uint8_t *block, const LHK_NAME(queries) * q, int64_t begin, int64_t end,
+                                             const int16_t (*sums)[2][LHK_COMMVQ_BLOCK], float *scores, int64_t lds) {
+    _Alignas(64) int16_t turned[LHK_COMMVQ_ROWS * LHK_COMMVQ_MAX_DIM];
+    _Alignas(64) int32_t acc[LHK_COMMVQ_ROWS][LHK_COMMVQ_BLOCK];
+    _Alignas(64) float scales[LHK_COMMVQ_BLOCK], out[LHK_COMMVQ_BLOCK];
+    LHK_NAME(turn_queries)(store, l, begin, q, rows, turned);
+    LHK_NAME(dots)(rows, l->pairs, sums, (const int16_t *)(const void *)lhk_commvq_at(store, l->turn_token), turned, acc);
+    for (int i = 0; i < LHK_COMMVQ_BLOCK; i += 16)
+        LHK_NAME(halves)((const uint16_t *)(const void *)block + i, (lhk_commvq_floats *)(void *)(scales + i));
+    const int64_t t = begin % LHK_COMMVQ_BLOCK;
+    for (int r = 0; r < rows; r++) {
+        for (int i = 0; i < LHK_COMMVQ_BLOCK; i++) out[i] = (float)acc[r][i] * (scales[i] * q->factor[r]);
+        memcpy(scores + r * lds, out + t, (size_t)(end - begin) * sizeof *out);
+    }
+}
+
+void LHK_NAME(score)(const lhk_instance *store, uint32_t head, const float *q, int64_t ldq, int32_t rows,
+                     const lhk_keys *keys, float *scores, int64_t lds) {
+    const lhk_commvq_state *state = lhk_commvq(store);
+    const lhk_commvq_layout l = lhk_commvq_layout_of(state);
+    if (keys->tokens) {
+        LHK_NAME(score_list)(store, &l, head, q, ldq, rows, keys, scores, lds);
+        return;
+    }
+    _Alignas(64) int16_t sums[LHK_COMMVQ_MAX_PAIRS][2][LHK_COMMVQ_BLOCK];
+    LHK_NAME(queries) queries[2];
+    const int64_t first = keys->begin, last = keys->begin + keys->count;
+    const int64_t codes = lhk_max(first, lhk_min(last, state->encoded)), low = lhk_min(lhk_max(first, state->sinks), codes);
+    for (int32_t r0 = 0; r0 < rows; r0 += 2 * LHK_COMMVQ_ROWS) {
+        const int32_t n = (int32_t)lhk_min(2 * LHK_COMMVQ_ROWS, rows - r0);
+        for (int32_t r = 0; r < n && low < codes; r += LHK_COMMVQ_ROWS)
+            LHK_NAME(take_queries)(store, &l, head, q + (r0 + r) * ldq, ldq, (int32_t)lhk_min(LHK_COMMVQ_ROWS, n - r),
+                                   &queries[r / LHK_COMMVQ_ROWS]);
+        for (int64_t begin = low, end; begin < codes; begin = end) {
+            end = lhk_min(codes, (begin / LHK_COMMVQ_BLOCK + 1) * LHK_COMMVQ_BLOCK);
+            uint8_t *block = lhk_commvq_block(store, &l, begin);
+            LHK_NAME(all_sums)(store, &l, head, lhk_commvq_key_codes(&l, block, head), sums);
+            for (int32_t r = 0; r < n; r += LHK_COMMVQ_ROWS) {
+                float *to = scores + (r0 + r) * lds + begin - first;
+                const LHK_NAME(queries) *some = &queries[r / LHK_COMMVQ_ROWS];
+#define LHK_COMMVQ_CALL(R) case R: LHK_NAME(score_block)(R, store, &l, block, some, begin, end, sums, to, lds); break;
+                switch (lhk_min(LHK_COMMVQ_ROWS, n - r)) { LHK_COMMVQ_CALL(1) LHK_COMMVQ_CALL(2) LHK_COMMVQ_CALL(3) LHK_COMMVQ_CALL(4) }
+#undef LHK_COMMVQ_CALL
+            }
+        }
+    }
+    const int64_t sinks = lhk_min(last, low);
+    LHK_NAME(score_exact)(store, &l, head, q, ldq, rows, first, sinks, scores, lds);
+    LHK_NAME(score_exact)(store, &l, head, q, ldq, rows, lhk_max(codes, first), last, scores + (lhk_max(codes, first) - first), lds);
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+/// State and layout of the store, shared by the files of this family.
+///
+/// The state is a header, the tables of the layer, rows kept in 16 bit, and blocks of 64 tokens of codes.
+/// Words: P = head_dim_k / 2 rotary pairs, R = bits * head_dim_k / 8 levels of 16 complex vectors, M = R / 8 stages,
+/// N = bits * head_dim_v bits of a value. Planar channels: first members of all pairs, then second members.
+///   key_table    i8  [kv_heads][R][P][x, y][16]   a code's entry is worth 2^exponent[stage] * step[pair]
+///   exact rows   bf16 [sinks, then 64 + recent slots][kv_heads][head_dim_k, then head_dim_v]   keys with positions
+///   a block      f16 key scale [64], f16 value scale [64], then per KV head
+///                key codes [R][64 tokens], a byte a | b << 4 at the token's place, and value bits [16 quads of tokens][N/16][8 bytes], in which
+///                bit 4 * lane + i is bit `lane` of token i of the quad
+#ifndef LHK_COMMVQ_STORE_H
+#define LHK_COMMVQ_STORE_H
+
+#include <lhk/panel_pack.h>
+#include <lhk/store_check.h>
+#include <longhand/commvq.h>
+#include <stdatomic.h>
+
+#define LHK_COMMVQ_BLOCK 64       ///< tokens encoded together
+#define LHK_COMMVQ_STAGE 8        ///< levels whose sum is kept within a byte
+#define LHK_COMMVQ_MAX_DIM 256
+#define LHK_COMMVQ_MAX_PAIRS (LHK_COMMVQ_MAX_DIM / 2)
+#define LHK_COMMVQ_MAX_LEVELS (2 * LHK_COMMVQ_MAX_DIM / 8)
+#define LHK_COMMVQ_MAX_STAGES (LHK_COMMVQ_MAX_LEVELS / LHK_COMMVQ_STAGE)
+#define LHK_COMMVQ_MAX_BITS (2 * LHK_COMMVQ_MAX_DIM)
+#define LHK_COMMVQ_TURNS 64       ///< blocks per entry of the table of far turns
+#define LHK_COMMVQ_NAN 0x7e00u    ///< scale of a token that held an infinity or NaN, or too large a norm
+
+typedef struct lhk_commvq_state {
+    const lhk_variant *variant;
+    uint32_t kv_heads, dim_k, dim_v;
+    uint16_t bits, sinks, recent;
+    uint16_t reserved;
+    _Atomic uint32_t values_nonfinite;
+    int64_t capacity, length;
+    int64_t encoded;     ///< tokens [sinks, encoded) are codes; the others are exact rows
+    uint64_t codebooks;  ///< a hash of the tables: codes mean nothing with others
+} lhk_commvq_state;
+
+#define LHK_COMMVQ_HEADER 128u
+_Static_assert(sizeof(lhk_commvq_state) <= LHK_COMMVQ_HEADER, "header fits before the tables");
+
+/// Sizes, and offsets from the state's start in bytes.
+typedef struct lhk_commvq_layout {
+    uint32_t kv_heads, dim_k, dim_v, pairs, levels, stages, value_bits, slots;
+    uint64_t key_table;      ///< i8, see above
+    uint64_t key_step;       ///< f32 [kv_heads][P]
+    uint64_t key_weight;     ///< f32 [kv_heads][P]: codes are sought for pairs times these, so that errors count as queries see them
+    uint64_t key_exponent;   ///< i32 [kv_heads][M], not negative; the sum of 127 << exponent is within 15 bits
+    uint64_t key_norm;       ///< f32 [kv_heads][R][16]: squared norms of the vectors
+    uint64_t key_cross;      ///< f32 [kv_heads][R][16 a][16 b]: 2 Im of the Gram matrix conj(z_a) z_b
+    uint64_t value_rows;     ///< f32 [kv_heads][N][head_dim_v]
+    uint64_t value_columns;  ///< f32 [kv_heads][head_dim_v][N]
+    uint64_t value_gram;     ///< f32 [kv_heads][N][N]
+    uint64_t value_centre;   ///< f32 [kv_heads][head_dim_v]: offset plus half of all rows
+    uint64_t value_offset;   ///< f32 [kv_heads][head_dim_v]
+    uint64_t turn_token;     ///< i16 [P][cos, sin][64 tokens of a block], times 2^14
+    uint64_t turn_block;     ///< f32 [64][cos, sin][P]: of block u's first token, u modulo 64
+    uint64_t turn_far;       ///< f32 [capacity / 4096 + 1][cos, sin][P]: of the first token of 64 blocks
+    uint64_t channels;       ///< u16 [head_dim_k]: the model's channel of a planar one
+    uint64_t tables_end;     ///< of the tables
+    uint64_t exact, exact_row;
+    uint64_t blocks, block_stride, head_stride, head_values;
+    uint64_t end;
+} lhk_commvq_layout;
+
+static inline const lhk_commvq_state *lhk_commvq(const lhk_instance *store) { return (const lhk_commvq_state *)store; }
+
+static inline uint64_t lhk_commvq_take(uint64_t *at, uint64_t count, uint64_t size) {
+    uint64_t begin = *at;
+    *at += (count * size + LHK_ALIGNMENT - 1) / LHK_ALIGNMENT * LHK_ALIGNMENT;
+    return begin;
+}
+
+/// Dimensions are checked, so nothing overflows but the blocks of a capacity, which `sizes` checks.
+static inline lhk_commvq_layout lhk_commvq_layout_of(const lhk_commvq_state *s) {
+    lhk_commvq_layout l = {.kv_heads = s->kv_heads, .dim_k = s->dim_k, .dim_v = s->dim_v, .pairs = s->dim_k / 2,
+                           .levels = s->bits * s->dim_k / 8, .value_bits = s->bits * s->dim_v,
+                           .slots = LHK_COMMVQ_BLOCK + s->recent};
+    l.stages = l.levels / LHK_COMMVQ_STAGE;
+    const uint64_t heads = l.kv_heads, pairs = l.pairs, levels = l.levels, bits = l.value_bits, dv = l.dim_v;
+    uint64_t at = LHK_COMMVQ_HEADER;
+    l.key_table = lhk_commvq_take(&at, heads * levels * pairs, 32);
+    l.key_step = lhk_commvq_take(&at, heads * pairs, 4);
+    l.key_weight = lhk_commvq_take(&at, heads * pairs, 4);
+    l.key_exponent = lhk_commvq_take(&at, heads * l.stages, 4);
+    l.key_norm = lhk_commvq_take(&at, heads * levels * 16, 4);
+    l.key_cross = lhk_commvq_take(&at, heads * levels * 256, 4);
+    l.value_rows = lhk_commvq_take(&at, heads * bits * dv, 4);
+    l.value_columns = lhk_commvq_take(&at, heads * bits * dv, 4);
+    l.value_gram = lhk_commvq_take(&at, heads * bits * bits, 4);
+    l.value_centre = lhk_commvq_take(&at, heads * dv, 4);
+    l.value_offset = lhk_commvq_take(&at, heads * dv, 4);
+    l.turn_token = lhk_commvq_take(&at, pairs * 2 * LHK_COMMVQ_BLOCK, 2);
+    l.turn_block = lhk_commvq_take(&at, LHK_COMMVQ_TURNS * 2 * pairs, 4);
+    l.turn_far = lhk_commvq_take(&at, ((uint64_t)s->capacity / (LHK_COMMVQ_TURNS * LHK_COMMVQ_BLOCK) + 1) * 2 * pairs, 4);
+    l.channels = lhk_commvq_take(&at, l.dim_k, 2);
+    l.tables_end = at;
+    l.exact_row = heads * (l.dim_k + l.dim_v) * 2;
+    l.exact = lhk_commvq_take(&at, s->sinks + l.slots, l.exact_row);
+    l.head_values = (uint64_t)l.levels * LHK_COMMVQ_BLOCK;
+    l.head_stride = l.head_values + bits / 8 * LHK_COMMVQ_BLOCK;
+    l.block_stride = 4 * LHK_COMMVQ_BLOCK + heads * l.head_stride;
+    l.blocks = at;
+    l.end = at + (uint64_t)(lhk_round_up(s->capacity, LHK_COMMVQ_BLOCK) / LHK_COMMVQ_BLOCK) * l.block_stride;
+    return l;
+}
+
+static inline uint8_t *lhk_commvq_at(const lhk_instance *store, uint64_t offset) { return (uint8_t *)store + offset; }
+
+/// Place of token t of a block among 64 bytes of codes: where interleaving with zeros, within 128 bits as instruction sets have
+/// it, gives words in the order of tokens.
+static inline int64_t lhk_commvq_place(int64_t t) { return t % 32 / 8 * 16 + t / 32 * 8 + t % 8; }
+
+/// Block that holds `token`: its key scales, then its value scales.
+static inline uint8_t *lhk_commvq_block(const lhk_instance *store, const lhk_commvq_layout *l, int64_t token) {
+    return lhk_commvq_at(store, l->blocks + (uint64_t)(token / LHK_COMMVQ_BLOCK) * l->block_stride);
+}
+static inline uint8_t *lhk_commvq_key_codes(const lhk_commvq_layout *l, uint8_t *block, uint32_t head) {
+    return block + 4 * LHK_COMMVQ_BLOCK + head * l->head_stride;
+}
+static inline uint8_t *lhk_commvq_value_bits(const lhk_commvq_layout *l, uint8_t *block, uint32_t head) {
+    return lhk_commvq_key_codes(l, block, head) + l->head_values;
+}
+
+/// Whether a token that is held is an exact row, and not codes.
+static inline bool lhk_commvq_is_exact(const lhk_commvq_state *s, int64_t token) {
+    return token < s->sinks || token >= s->encoded;
+}
+/// The exact row of a token: key and then value of each KV head.
+static inline uint16_t *lhk_commvq_exact(const lhk_instance *store, const lhk_commvq_layout *l, int64_t token) {
+    const lhk_commvq_state *s = lhk_commvq(store);
+    uint64_t slot = token < s->sinks ? (uint64_t)token : s->sinks + (uint64_t)token % l->slots;
+    return (uint16_t *)(void *)lhk_commvq_at(store, l->exact + slot * l->exact_row);
+}
+
+/// Whether calibrated tables are there, or random ones are wanted, for `problem`; the reason if neither.
+lhk_status lhk_commvq_check_tables(const lhk_problem *problem, const lhk_commvq_state *shape, lhk_error *error);
+/// Fills the tables of a state whose header is set.
+lhk_status lhk_commvq_fill_tables(const lhk_problem *problem, lhk_instance *store, lhk_error *error);
+/// The model's channel of each planar one: first members of the rotary pairs, then second ones.
+void lhk_commvq_pair_channels(uint32_t head_dim, uint32_t rotated, uint32_t interleaved, uint16_t *out);
+/// Fills the tables of turns and the order of channels.
+lhk_status lhk_commvq_fill_turns(const lhk_problem *problem, bool random, lhk_instance *store, lhk_error *error);
+
+/// One append: rows that come, and where tokens before them are.
+typedef struct lhk_commvq_append_job {
+    lhk_instance *store;
+    const lhk_tensor *k, *v;
+    lhk_commvq_layout layout;
+    int64_t first;        ///< token of the first row
+    int64_t first_block;  ///< to be encoded
+} lhk_commvq_append_job;
+
+/// Encodes tokens [begin, end) of one block; an ISA file provides it.
+typedef void lhk_commvq_encode_step(const lhk_commvq_append_job *job, int64_t begin, int64_t end);
+/// Row of a token and head, key or value, as an exact row holds it.
+void lhk_commvq_load_row(const lhk_commvq_append_job *job, int64_t token, uint32_t head, bool value, float *out);
+
+/// What a variant has of its own besides its operations.
+typedef struct lhk_commvq_variant {
+    lhk_commvq_encode_step *encode;
+    double speed;  ///< channels per nanosecond of one worker at 2 bits, estimated; only ratios matter
+} lhk_commvq_variant;
+
+extern const lhk_life_ops lhk_commvq_life_ops;
+
+// Operations that are the same for all variants; those that are not lie in the ISA files, lhk_commvq_<isa>_*.
+lhk_status lhk_commvq_append(lhk_instance *store, const lhk_host *host, const lhk_tensor *k, const lhk_tensor *v,
+                             lhk_error *error);
+int64_t lhk_commvq_length(const lhk_instance *store);
+void lhk_commvq_bytes(const lhk_instance *store, lhk_store_bytes *out);
+
+#endif

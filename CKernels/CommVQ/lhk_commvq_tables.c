@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The tables of a layer: codebooks as the kernels read them, from calibrated parameters or, for tests, from random numbers.
+#include "lhk_commvq_store.h"
+
+#define LEVEL_CODES LHK_COMMVQ_CODES
+
+/// Where codebooks come from: four tensors, or a seed.
+typedef struct source {
+    const float *keys;     ///< [kv_heads][R][16][head_dim_k], planar, of weighted keys
+    const float *weights;  ///< [kv_heads][P]
+    const float *values;   ///< [kv_heads][N][head_dim_v]
+    const float *offsets;  ///< [kv_heads][head_dim_v]
+    int64_t seed;          ///< -1: the tensors are there
+    lhk_commvq_layout layout;
+} source;
+
+static lhk_status find(const lhk_problem *problem, const lhk_commvq_state *shape, source *out, lhk_error *error) {
+    const char *file = lhk_option_value(problem, "calibration");
+    *out = (source){.seed = -1, .layout = lhk_commvq_layout_of(shape)};
+    lhk_status status = lhk_option_int(problem, "commvq", "random", 0, INT32_MAX, &out->seed, error);
+    if (status) return status;
+    if (file && out->seed >= 0)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "commvq: options calibration and random exclude each other");
+    if (out->seed >= 0) return LHK_OK;
+    if (!file)
+        return lhk_fail(error, LHK_ERROR_UNSUPPORTED, -1,
+                        "commvq needs codebooks: option calibration=FILE, a file that `longhand calibrate commvq` makes");
+    const lhk_commvq_layout *l = &out->layout;
+    const int64_t key_shape[] = {l->kv_heads, l->levels, LEVEL_CODES, l->dim_k};
+    const int64_t weight_shape[] = {l->kv_heads, l->pairs};
+    const int64_t value_shape[] = {l->kv_heads, l->value_bits, l->dim_v}, offset_shape[] = {l->kv_heads, l->dim_v};
+    status = lhk_problem_parameter(problem, "commvq.key_codebook", 4, key_shape, &out->keys, error);
+    if (!status) status = lhk_problem_parameter(problem, "commvq.key_weight", 2, weight_shape, &out->weights, error);
+    if (!status) status = lhk_problem_parameter(problem, "commvq.value_codebook", 3, value_shape, &out->values, error);
+    if (!status) status = lhk_problem_parameter(problem, "commvq.value_offset", 2, offset_shape, &out->offsets, error);
+    if (status) return status;
+    if (!out->keys || !out->weights || !out->values || !out->offsets)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "commvq: layer %u has no codebooks (key_codebook, key_weight, "
+                        "value_codebook, value_offset); calibration gives them", lhk_problem_layer(problem));
+    if (!problem->position)
+        return lhk_fail(error, LHK_ERROR_UNSUPPORTED, -1, "commvq keeps keys as they are before rotary positions: it needs "
+                        "the position method of the model, without options");
+    return LHK_OK;
+}
+
+lhk_status lhk_commvq_check_tables(const lhk_problem *problem, const lhk_commvq_state *shape, lhk_error *error) {
+    source from;
+    return find(problem, shape, &from, error);
+}
+
+// ---- random codebooks ----
+
+/// A number of about normal distribution, from an index.
+static double normal(int64_t seed, uint64_t index) {
+    double sum = -2;
+    for (uint64_t i = 0; i < 4; i++) {
+        uint64_t x = (uint64_t)seed * 0x9e3779b97f4a7c15u + index * 4 + i;
+        x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+        x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+        sum += (double)(x >> 11 ^ x >> 43) * 0x1p-53;
+    }
+    return sum * 1.7320508;
+}
+
+static double key_entry(const source *from, uint64_t head, uint64_t level, uint64_t code, uint64_t channel) {
+    const lhk_commvq_layout *l = &from->layout;
+    uint64_t index = ((head * l->levels + level) * LEVEL_CODES + code) * l->dim_k + channel;
+    if (from->seed < 0) return (double)from->keys[index];
+    return normal(from->seed, index) * 0.6 * pow(0.93, (double)level) / sqrt((double)l->kv_heads * l->dim_k);
+}
+
+static double value_entry(const source *from, uint64_t head, uint64_t bit, uint64_t channel) {
+    const lhk_commvq_layout *l = &from->layout;
+    uint64_t index = (head * l->value_bits + bit) * l->dim_v + channel;
+    if (from->seed < 0) return (double)from->values[index];
+    return normal(from->seed + 1, index) * 2 / sqrt((double)l->value_bits * l->kv_heads * l->dim_v);
+}
+
+// ---- keys ----
+
+/// Most that the sum of levels [first, first + 8) can be in a pair, in either member.
+static double stage_bound(const source *from, uint64_t head, uint64_t first, uint64_t pair) {
+    double sum = 0;
+    for (uint64_t r = first; r < first + LHK_COMMVQ_STAGE; r++) {
+        double x = 0, y = 0;
+        for (uint64_t c = 0; c < LEVEL_CODES; c++) {
+            x = fmax(x, fabs(key_entry(from, head, r, c, pair)));
+            y = fmax(y, fabs(key_entry(from, head, r, c, from->layout.pairs + pair)));
+        }
+        sum += x + y;
+    }
+    return sum;
+}
+
+/// Chooses steps and exponents so that no sum of a stage leaves a byte, and no sum of stages 16 bits.
+static void choose_steps(const source *from, uint64_t head, double *steps, int32_t *exponents) {
+    const lhk_commvq_layout *l = &from->layout;
+    double most[LHK_COMMVQ_MAX_STAGES] = {0}, largest = 0, sum = 0;
+    for (uint64_t m = 0; m < l->stages; m++) {
+        for (uint64_t j = 0; j < l->pairs; j++) most[m] = fmax(most[m], stage_bound(from, head, m * LHK_COMMVQ_STAGE, j));
+        largest = fmax(largest, most[m]);
+    }
+    int32_t down[LHK_COMMVQ_MAX_STAGES], top = 0;
+    for (uint64_t m = 0; m < l->stages; m++) {
+        down[m] = most[m] > 0 && largest < 64 * most[m] ? (int32_t)floor(log2(largest / most[m])) : 6;
+        sum += ldexp(127, -down[m]);
+    }
+    while (ldexp(sum, top + 1) <= 32767) top++;
+    for (uint64_t m = 0; m < l->stages; m++) exponents[m] = top > down[m] ? top - down[m] : 0;
+    for (sum = 0; sum == 0 || sum > 32767;) {  // where an exponent was clamped
+        sum = 0;
+        for (uint64_t m = 0; m < l->stages; m++) sum += ldexp(127, exponents[m]);
+        for (uint64_t m = 0; m < l->stages && sum > 32767; m++) exponents[m] -= exponents[m] > 0;
+    }
+    for (uint64_t j = 0; j < l->pairs; j++) {
+        double step = 0;  // 119 leaves room for the rounding of 16 entries
+        for (uint64_t m = 0; m < l->stages; m++)
+            step = fmax(step, stage_bound(from, head, m * LHK_COMMVQ_STAGE, j) / ldexp(119, exponents[m]));
+        steps[j] = step;
+    }
+}
+
+static void fill_keys(const source *from, lhk_instance *store, uint64_t head) {
+    const lhk_commvq_layout *l = &from->layout;
+    float *key_steps = (float *)(void *)lhk_commvq_at(store, l->key_step) + head * l->pairs;
+    float *weights = (float *)(void *)lhk_commvq_at(store, l->key_weight) + head * l->pairs;
+    double steps[LHK_COMMVQ_MAX_PAIRS];
+    int32_t *exponents = (int32_t *)(void *)lhk_commvq_at(store, l->key_exponent) + head * l->stages;
+    choose_steps(from, head, steps, exponents);
+    for (uint64_t j = 0; j < l->pairs; j++) {
+        weights[j] = from->seed < 0 ? from->weights[head * l->pairs + j] : 1;
+        key_steps[j] = (float)(steps[j] / (double)weights[j]);
+    }
+    for (uint64_t r = 0; r < l->levels; r++) {
+        uint64_t level = head * l->levels + r;
+        int8_t *table = (int8_t *)lhk_commvq_at(store, l->key_table) + level * l->pairs * 32;
+        float *norm = (float *)(void *)lhk_commvq_at(store, l->key_norm) + level * 16;
+        float *cross = (float *)(void *)lhk_commvq_at(store, l->key_cross) + level * 256;
+        double norms[16] = {0}, crosses[256] = {0};
+        for (uint64_t j = 0; j < l->pairs; j++) {
+            double unit = ldexp(steps[j], exponents[r / LHK_COMMVQ_STAGE]), z[2][16];
+            for (uint64_t i = 0; i < 32; i++) {
+                double entry = key_entry(from, head, r, i % 16, j + i / 16 * l->pairs);
+                table[j * 32 + i] = (int8_t)(unit > 0 ? rint(entry / unit) : 0);
+                z[i / 16][i % 16] = table[j * 32 + i] * unit;
+            }
+            for (uint64_t a = 0; a < 16; a++) {
+                norms[a] += z[0][a] * z[0][a] + z[1][a] * z[1][a];
+                for (uint64_t b = 0; b < 16; b++) crosses[a * 16 + b] += 2 * (z[0][a] * z[1][b] - z[1][a] * z[0][b]);
+            }
+        }
+        for (uint64_t a = 0; a < 16; a++) norm[a] = (float)norms[a];
+        for (uint64_t i = 0; i < 256; i++) cross[i] = (float)crosses[i];
+    }
+}
+
+// ---- values ----
+
+static void fill_values(const source *from, lhk_instance *store, uint64_t head) {
+    const lhk_commvq_layout *l = &from->layout;
+    const uint64_t bits = l->value_bits, dim = l->dim_v;
+    float *rows = (float *)(void *)lhk_commvq_at(store, l->value_rows) + head * bits * dim;
+    float *columns = (float *)(void *)lhk_commvq_at(store, l->value_columns) + head * bits * dim;
+    float *gram = (float *)(void *)lhk_commvq_at(store, l->value_gram) + head * bits * bits;
+    float *centre = (float *)(void *)lhk_commvq_at(store, l->value_centre) + head * dim;
+    float *offset = (float *)(void *)lhk_commvq_at(store, l->value_offset) + head * dim;
+    for (uint64_t c = 0; c < dim; c++) {
+        double half = 0;
+        for (uint64_t k = 0; k < bits; k++) {
+            rows[k * dim + c] = columns[c * bits + k] = (float)value_entry(from, head, k, c);
+            half += (double)rows[k * dim + c] / 2;
+        }
+        offset[c] = from->seed < 0 ? from->offsets[head * dim + c] : (float)-half;
+        centre[c] = (float)((double)offset[c] + half);
+    }
+    for (uint64_t k = 0; k < bits; k++)
+        for (uint64_t i = 0; i <= k; i++) {
+            double sum = 0;
+            for (uint64_t c = 0; c < dim; c++) sum += (double)rows[k * dim + c] * (double)rows[i * dim + c];
+            gram[k * bits + i] = gram[i * bits + k] = (float)sum;
+        }
+}
+
+/// Numbers that could make a table overflow, or were never meant to be in one.
+static lhk_status check_numbers(const source *from, uint32_t layer, lhk_error *error) {
+    const lhk_commvq_layout *l = &from->layout;
+    for (uint64_t n = 0; n < (uint64_t)l->kv_heads * l->pairs; n++)
+        if (!(from->weights[n] >= 0x1p-20f && from->weights[n] <= 0x1p20f))
+            return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "commvq: parameter 'commvq.key_weight' of layer %u holds %g, beyond 2^-20 "
+                            "and 2^20", layer, (double)from->weights[n]);
+    const struct {
+        const char *name;
+        const float *numbers;
+        uint64_t count;
+    } all[] = {{"commvq.key_codebook", from->keys, (uint64_t)l->kv_heads * l->levels * LEVEL_CODES * l->dim_k},
+               {"commvq.value_codebook", from->values, (uint64_t)l->kv_heads * l->value_bits * l->dim_v},
+               {"commvq.value_offset", from->offsets, (uint64_t)l->kv_heads * l->dim_v}};
+    for (int i = 0; i < 3; i++)
+        for (uint64_t n = 0; n < all[i].count; n++)
+            if (!(fabsf(all[i].numbers[n]) <= 0x1p20f))
+                return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "commvq: parameter '%s' of layer %u holds %g, beyond 2^20",
+                                all[i].name, layer, (double)all[i].numbers[n]);
+    return LHK_OK;
+}
+
+lhk_status lhk_commvq_fill_tables(const lhk_problem *problem, lhk_instance *store, lhk_error *error) {
+    lhk_commvq_state *state = (lhk_commvq_state *)store;
+    source from;
+    lhk_status status = find(problem, state, &from, error);
+    if (!status && from.seed < 0) status = check_numbers(&from, lhk_problem_layer(problem), error);
+    if (!status) status = lhk_commvq_fill_turns(problem, from.seed >= 0, store, error);
+    if (status) return status;
+    for (uint64_t head = 0; head < state->kv_heads; head++) {
+        fill_keys(&from, store, head);
+        fill_values(&from, store, head);
+    }
+    uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a, by words: all tables are whole ones
+    for (uint64_t at = LHK_COMMVQ_HEADER; at < from.layout.turn_block; at += 8) {
+        uint64_t word;
+        memcpy(&word, lhk_commvq_at(store, at), 8);
+        hash = (hash ^ word) * 0x100000001b3u;
+    }
+    state->codebooks = hash;
+    return LHK_OK;
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What the parts of training share. It runs once per model, so that it may allocate.
+#ifndef LHK_COMMVQ_TRAIN_PLAN_H
+#define LHK_COMMVQ_TRAIN_PLAN_H
+
+#include "lhk_commvq_store.h"
+
+#include <complex.h>
+
+/// The training of one head's keys or values; all memory is there.
+typedef struct lhk_commvq_training {
+    int64_t tokens, check;  ///< rows to learn from, and those after them to be judged by
+    int64_t dim, count;     ///< count: levels, or bits
+    int64_t steps;
+    uint64_t seed;
+    float *rows;      ///< [tokens + check][dim]; keys planar. In the end: what the codes leave of them
+    float *codebook;  ///< [levels][16][dim], or [bits][dim]
+    float *offset;    ///< [dim], of values
+    float *scratch;   ///< lhk_commvq_scratch_floats
+} lhk_commvq_training;
+
+/// A random number below `bound`.
+static inline int64_t lhk_commvq_random(uint64_t *seed, int64_t bound) {
+    uint64_t x = *seed += 0x9e3779b97f4a7c15u;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return (int64_t)((x ^ x >> 31) % (uint64_t)bound);
+}
+
+/// Gram matrix, columns and centre of a codebook.
+void lhk_commvq_prepare_values(const float *codebook, const float *offset, int64_t bits, int64_t dim, float *gram,
+                               float *columns, float *centre);
+/// Rows and offset by least squares: `squares` [bits + 1]^2 times them is `sums` [bits + 1][dim].
+void lhk_commvq_solve_values(lhk_commvq_training *t, const float *squares, const float *sums);
+/// First codebook: along the principal axes, bits where most is left.
+void lhk_commvq_begin_values(lhk_commvq_training *t);
+int64_t lhk_commvq_scratch_floats(int64_t dim, int64_t bits);
+
+#endif

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLonghand
+import Longhand
+import LonghandCommVQ
+
+/// Trains the codebooks of the store `commvq` on the keys and values of a trace.
+public struct CommVQCalibration {
+    /// How much of the energy of keys, as queries see them, and of values the codes of a head leave, as fractions, on tokens not trained on.
+    public struct HeadError: Sendable, Codable {
+        public let layer, head: Int
+        public let keys, values: Double
+    }
+
+    /// 1 or 2 bits per channel.
+    public var bits = 2
+    public var seed: UInt64 = 1
+    /// Steps of expectation and maximisation per level of a key's codebook.
+    public var keySteps = 30
+    /// Rounds of least squares and search for bits of a value's codebook.
+    public var valueRounds = 8
+
+    /// The first tokens have keys like no others, and the store keeps them exactly: they are left out.
+    private static let skipped = 4
+    private static let least = 512
+
+    public init() {}
+
+    /// Trains all layers of `trace` and writes their codebooks to `path`, as F16 tensors `layers.<i>.commvq.<name>`.
+    ///
+    /// - Parameter progress: called after every layer with what was found; throw from it to stop: no file is left then.
+    /// - Throws: `ModelError` for a trace that is too short, `LonghandError` for layers that the store does not take.
+    public func run(
+        trace: TraceFile, host: KernelHost, to path: String, progress: ([HeadError], _ done: Int) throws -> Void = { _, _ in }
+    ) throws {
+        guard trace.tokens >= Self.least else {
+            throw ModelError("\(trace.file.path): the trace has \(trace.tokens) tokens; training needs \(Self.least) or more")
+        }
+        let declarations = trace.layers.flatMap { layer -> [SafetensorsWriter.Declaration] in
+            let shapes = Shapes(layer, bits)
+            return zip(Self.names, shapes.all).map { .init("layers.\(layer.layer).commvq.\($0)", .f16, shape: $1) }
+        }
+        let writer = try SafetensorsWriter(
+            path: path, tensors: declarations,
+            metadata: [
+                "format": CalibrationFile.format, "method": "commvq", "bits": "\(bits)", "seed": "\(seed)",
+                "key_steps": "\(keySteps)", "value_rounds": "\(valueRounds)", "tokens": "\(trace.tokens)",
+                "model": trace.file.metadata["model"] ?? "", "text": trace.file.metadata["text"] ?? "",
+            ])
+        for (index, layer) in trace.layers.enumerated() {
+            let (tensors, errors) = try train(trace, layer, host)
+            for (part, values) in tensors.enumerated() {
+                try values.map { Float16($0).bitPattern.littleEndian }.withUnsafeBytes {
+                    try writer.write($0, tensor: index * Self.names.count + part, at: 0)
+                }
+            }
+            try progress(errors, index + 1)
+        }
+        try writer.finish()
+    }
+
+    private static let names = ["key_codebook", "key_weight", "value_codebook", "value_offset"]
+
+    private struct Shapes {
+        let all: [[Int]]
+
+        init(_ layer: TraceLayer, _ bits: Int) {
+            all = [
+                [layer.kvHeads, bits * layer.headDimK / 8, Int(LHK_COMMVQ_CODES), layer.headDimK],
+                [layer.kvHeads, layer.headDimK / 2],
+                [layer.kvHeads, bits * layer.headDimV, layer.headDimV], [layer.kvHeads, layer.headDimV],
+            ]
+        }
+    }
+
+    private func train(_ trace: TraceFile, _ layer: TraceLayer, _ host: KernelHost) throws -> ([[Float]], [HeadError]) {
+        let range = min(Self.skipped, trace.tokens)..<trace.tokens
+        let sizes = Shapes(layer, bits).all.map { $0.reduce(1, *) }
+        let keys = try Self.copy(trace, layer, .keysBefore, range)
+        defer { keys.deallocate() }
+        let values = try Self.copy(trace, layer, .values, range)
+        defer { values.deallocate() }
+        let queries = try Self.copy(trace, layer, .queriesBefore, range)
+        defer { queries.deallocate() }
+        let books = sizes.map { UnsafeMutableBufferPointer<Float>.allocate(capacity: $0) }
+        let found = UnsafeMutableBufferPointer<Double>.allocate(capacity: 2 * layer.kvHeads)
+        defer {
+            for buffer in books { buffer.deallocate() }
+            found.deallocate()
+        }
+        let judged = range.count / 8
+        var samples = lhk_commvq_samples(
+            struct_size: UInt32(MemoryLayout<lhk_commvq_samples>.size), bits: try narrow(bits, "bits"),
+            kv_heads: try narrow(layer.kvHeads, "kvHeads"), head_dim_k: try narrow(layer.headDimK, "headDimK"),
+            head_dim_v: try narrow(layer.headDimV, "headDimV"), rotated: try narrow(layer.position.dimensions, "dimensions"),
+            interleaved: layer.position.interleaved ? 1 : 0,
+            query_heads: try narrow(layer.queryHeads, "queryHeads"), tokens: Int64(range.count - judged),
+            check: Int64(judged), key_steps: Int64(keySteps), value_rounds: Int64(valueRounds), seed: seed &+ UInt64(layer.layer),
+            keys: keys.baseAddress!, values: values.baseAddress!, queries: queries.baseAddress!)
+        var codebooks = lhk_commvq_codebooks(
+            struct_size: UInt32(MemoryLayout<lhk_commvq_codebooks>.size), reserved: 0, keys: books[0].baseAddress!,
+            weights: books[1].baseAddress!, values: books[2].baseAddress!, offsets: books[3].baseAddress!, key_error: found.baseAddress!,
+            value_error: found.baseAddress! + layer.kvHeads)
+        try check { lhk_commvq_train(host.raw, &samples, &codebooks, $0) }
+        let errors = (0..<layer.kvHeads).map {
+            HeadError(layer: layer.layer, head: $0, keys: found[$0], values: found[layer.kvHeads + $0])
+        }
+        return (books.map { Array($0) }, errors)
+    }
+
+    /// Rows of all heads, [heads][tokens][dim].
+    private static func copy(
+        _ trace: TraceFile, _ layer: TraceLayer, _ part: TracePart, _ range: Range<Int>
+    ) throws -> UnsafeMutableBufferPointer<Float> {
+        let rows = try (0..<layer.heads(part).heads).flatMap { try trace.rows(layer: layer.layer, part, head: $0, range) }
+        let copy = UnsafeMutableBufferPointer<Float>.allocate(capacity: rows.count)
+        _ = copy.initialize(from: rows)
+        return copy
+    }
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLonghand
+import Foundation
+import Longhand
+@testable import LonghandModel
+import Testing
+
+@Suite struct CalibrationTests {
+    static let heads = 2, dim = 64, tokens = 900
+
+    /// Rows of a few directions and a little noise: what codes of one bit can learn.
+    static func rows(seed: Int) -> [Float] {
+        var random = Normal(seed: seed)
+        return (0..<heads).flatMap { _ in
+            let centres = (0..<12).map { _ in random.row(dim) }
+            return (0..<tokens).flatMap { _ -> [Float] in
+                let centre = centres[Int(random.uniform() * 12)], noise = random.row(dim)
+                return (0..<dim).map { centre[$0] + 0.2 * noise[$0] }
+            }
+        }
+    }
+
+    static func temporary(_ name: String) -> String {
+        FileManager.default.temporaryDirectory.appendingPathComponent("commvq-\(UUID().uuidString)-\(name)").path
+    }
+
+    /// A trace of one layer, written as `longhand trace` does.
+    static func writeTrace(to path: String) throws {
+        let layer = TraceLayer(0, CacheLayer(queryHeads: heads, kvHeads: heads, headDimK: dim, headDimV: dim))
+        let metadata = [
+            "format": TraceMetadata.format, "layers": String(decoding: try JSONEncoder().encode([layer]), as: UTF8.self),
+        ]
+        var declarations = [SafetensorsWriter.Declaration(TraceMetadata.tokenTensor, .i32, shape: [tokens])]
+        declarations += TracePart.allCases.map { .init($0.tensorName(layer: 0), .f32, shape: [heads, tokens, dim]) }
+        let writer = try SafetensorsWriter(path: path, tensors: declarations, metadata: metadata)
+        try [Int32](repeating: 1, count: tokens).withUnsafeBytes { try writer.write($0, tensor: 0, at: 0) }
+        for (index, part) in TracePart.allCases.enumerated() {
+            try rows(seed: part == .values ? 2 : 1).withUnsafeBytes { try writer.write($0, tensor: index + 1, at: 0) }
+        }
+        try writer.finish()
+    }
+
+    @Test("a trace becomes a file, the file becomes a store's codebooks, and these fit the trace", arguments: [1, 2])
+    func endToEnd(bits: Int) throws {
+        let trace = Self.temporary("trace"), output = Self.temporary("codebooks"), again = Self.temporary("again")
+        defer { [trace, output, again].forEach { try? FileManager.default.removeItem(atPath: $0) } }
+        try Self.writeTrace(to: trace)
+        var calibration = CommVQCalibration()
+        calibration.bits = bits
+        calibration.keySteps = 12
+        calibration.valueRounds = 4
+        var errors: [CommVQCalibration.HeadError] = []
+        try calibration.run(trace: TraceFile(path: trace), host: KernelHost.openMP(workers: 2), to: output) { found, _ in errors += found }
+        #expect(errors.count == Self.heads)
+        // Noise is 4 % of the energy; codes that know the directions leave little more than a part of it.
+        for error in errors { #expect(error.keys < 0.05 && error.values < 0.12, "\(error)") }
+        try calibration.run(trace: TraceFile(path: trace), host: KernelHost.openMP(workers: 1), to: again)
+        #expect(try Data(contentsOf: URL(fileURLWithPath: output)) == Data(contentsOf: URL(fileURLWithPath: again)))
+
+        var configuration = CacheConfiguration(
+            layers: [CacheLayer(queryHeads: Self.heads, kvHeads: Self.heads, headDimK: Self.dim, headDimV: Self.dim)], capacity: 64)
+        configuration.store = "commvq:bits=\(bits),calibration=\(output)"
+        try configuration.loadCalibrations()
+        let books = configuration.layers[0].parameters.map { Codebook(name: $0.name, shape: $0.shape, values: $0.values) }
+        #expect(books.map(\.name) == ["commvq.key_codebook", "commvq.key_weight", "commvq.value_codebook", "commvq.value_offset"])
+        let store = try Store(
+            heads: Self.heads, options: [("calibration", output), ("bits", "\(bits)"), ("sinks", "0")], codebooks: books)
+        let keys = Self.rows(seed: 1), values = Self.rows(seed: 2), count = 256
+        func row(_ rows: [Float], _ t: Int) -> [Float] {
+            (0..<Self.heads).flatMap { h in rows[(h * Self.tokens + t) * Self.dim..<(h * Self.tokens + t + 1) * Self.dim] }
+        }
+        let placed = try turned((0..<count).map { row(keys, $0) }, dim: Self.dim, from: 0, by: rotary())
+        try store.append(k: placed, v: (0..<count).map { row(values, $0) })
+        for head in 0..<Self.heads {
+            let held = try store.read(count, head: head)
+            var left = 0.0, energy = 0.0
+            for t in 0..<count {
+                let key = Array(placed[t][head * Self.dim..<(head + 1) * Self.dim])
+                left += pow(distance(held.k[t], key), 2)
+                energy += pow(norm(key), 2)
+            }
+            #expect(left < 0.06 * energy, "\(left / energy)")
+        }
+    }
+
+    @Test("files that do not serve are refused with a reason")
+    func refusals() throws {
+        let trace = Self.temporary("trace")
+        defer { try? FileManager.default.removeItem(atPath: trace) }
+        try Self.writeTrace(to: trace)
+        var configuration = CacheConfiguration(
+            layers: [CacheLayer(queryHeads: 1, kvHeads: 1, headDimK: 64, headDimV: 64)], capacity: 64)
+        configuration.store = "commvq:calibration=\(trace)"
+        #expect(throws: SafetensorsError.self) { try configuration.loadCalibrations() }
+        configuration.store = "commvq:calibration=/nowhere/at/all"
+        #expect(throws: SafetensorsError.self) { try configuration.loadCalibrations() }
+        configuration.store = "bf16"
+        try configuration.loadCalibrations()
+        #expect(configuration.layers[0].parameters.isEmpty)
+    }
+}
