@@ -41,6 +41,29 @@ typedef struct lhk_commvq_state {
 #define LHK_COMMVQ_HEADER 128u
 _Static_assert(sizeof(lhk_commvq_state) <= LHK_COMMVQ_HEADER, "header fits before the tables");
 
+/// What finds the bits of a head's values, in this order in memory.
+typedef struct lhk_commvq_value_tables {
+    float *columns;  ///< [head_dim_v][N]: the rows, transposed
+    float *white;    ///< [head_dim_v][N]: inverse of `lower` times the rows, transposed
+    float *gram;     ///< [N][N]: products of rows
+    float *lower;    ///< [N][N]: with zeros above its diagonal; times its transpose it is the Gram matrix and a ridge
+    float *centre;   ///< [head_dim_v]: offset plus half of all rows
+} lhk_commvq_value_tables;
+
+static inline uint64_t lhk_commvq_search_floats(uint64_t bits, uint64_t dim) { return 2 * bits * dim + 2 * bits * bits + dim; }
+
+static inline lhk_commvq_value_tables lhk_commvq_value_tables_at(float *at, uint64_t bits, uint64_t dim) {
+    lhk_commvq_value_tables t = {.columns = at};
+    t.white = t.columns + bits * dim;
+    t.gram = t.white + bits * dim;
+    t.lower = t.gram + bits * bits;
+    t.centre = t.lower + bits * bits;
+    return t;
+}
+
+/// Orders the rows [bits][dim] and fills `out`.
+void lhk_commvq_prepare_values(int64_t bits, int64_t dim, float *rows, const float *offset, lhk_commvq_value_tables *out);
+
 /// Sizes, and offsets from the state's start in bytes.
 typedef struct lhk_commvq_layout {
     uint32_t kv_heads, dim_k, dim_v, pairs, levels, stages, value_bits, slots;
@@ -50,10 +73,8 @@ typedef struct lhk_commvq_layout {
     uint64_t key_exponent;   ///< i32 [kv_heads][M], not negative; the sum of 127 << exponent is within 15 bits
     uint64_t key_norm;       ///< f32 [kv_heads][R][16]: squared norms of the vectors
     uint64_t key_cross;      ///< f32 [kv_heads][R][16 a][16 b]: 2 Im of the Gram matrix conj(z_a) z_b
-    uint64_t value_rows;     ///< f32 [kv_heads][N][head_dim_v]
-    uint64_t value_columns;  ///< f32 [kv_heads][head_dim_v][N]
-    uint64_t value_gram;     ///< f32 [kv_heads][N][N]
-    uint64_t value_centre;   ///< f32 [kv_heads][head_dim_v]: offset plus half of all rows
+    uint64_t value_rows;     ///< f32 [kv_heads][N][head_dim_v], norms ascending
+    uint64_t value_search;   ///< f32 [kv_heads]: lhk_commvq_value_tables
     uint64_t value_offset;   ///< f32 [kv_heads][head_dim_v]
     uint64_t turn_token;     ///< i16 [P][cos, sin][64 tokens of a block], times 2^14
     uint64_t turn_block;     ///< f32 [64][cos, sin][P]: of block u's first token, u modulo 64
@@ -88,9 +109,7 @@ static inline lhk_commvq_layout lhk_commvq_layout_of(const lhk_commvq_state *s) 
     l.key_norm = lhk_commvq_take(&at, heads * levels * 16, 4);
     l.key_cross = lhk_commvq_take(&at, heads * levels * 256, 4);
     l.value_rows = lhk_commvq_take(&at, heads * bits * dv, 4);
-    l.value_columns = lhk_commvq_take(&at, heads * bits * dv, 4);
-    l.value_gram = lhk_commvq_take(&at, heads * bits * bits, 4);
-    l.value_centre = lhk_commvq_take(&at, heads * dv, 4);
+    l.value_search = lhk_commvq_take(&at, heads * lhk_commvq_search_floats(l.value_bits, l.dim_v), 4);
     l.value_offset = lhk_commvq_take(&at, heads * dv, 4);
     l.turn_token = lhk_commvq_take(&at, pairs * 2 * LHK_COMMVQ_BLOCK, 2);
     l.turn_block = lhk_commvq_take(&at, LHK_COMMVQ_TURNS * 2 * pairs, 4);
@@ -112,6 +131,11 @@ static inline uint8_t *lhk_commvq_at(const lhk_instance *store, uint64_t offset)
 /// Place of token t of a block among 64 bytes of codes: where interleaving with zeros, within 128 bits as instruction sets have
 /// it, gives words in the order of tokens.
 static inline int64_t lhk_commvq_place(int64_t t) { return t % 32 / 8 * 16 + t / 32 * 8 + t % 8; }
+
+static inline lhk_commvq_value_tables lhk_commvq_search(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head) {
+    float *at = (float *)(void *)lhk_commvq_at(store, l->value_search);
+    return lhk_commvq_value_tables_at(at + head * lhk_commvq_search_floats(l->value_bits, l->dim_v), l->value_bits, l->dim_v);
+}
 
 /// Block that holds `token`: its key scales, then its value scales.
 static inline uint8_t *lhk_commvq_block(const lhk_instance *store, const lhk_commvq_layout *l, int64_t token) {

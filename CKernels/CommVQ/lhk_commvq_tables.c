@@ -160,25 +160,17 @@ static void fill_values(const source *from, lhk_instance *store, uint64_t head) 
     const lhk_commvq_layout *l = &from->layout;
     const uint64_t bits = l->value_bits, dim = l->dim_v;
     float *rows = (float *)(void *)lhk_commvq_at(store, l->value_rows) + head * bits * dim;
-    float *columns = (float *)(void *)lhk_commvq_at(store, l->value_columns) + head * bits * dim;
-    float *gram = (float *)(void *)lhk_commvq_at(store, l->value_gram) + head * bits * bits;
-    float *centre = (float *)(void *)lhk_commvq_at(store, l->value_centre) + head * dim;
     float *offset = (float *)(void *)lhk_commvq_at(store, l->value_offset) + head * dim;
     for (uint64_t c = 0; c < dim; c++) {
         double half = 0;
         for (uint64_t k = 0; k < bits; k++) {
-            rows[k * dim + c] = columns[c * bits + k] = (float)value_entry(from, head, k, c);
+            rows[k * dim + c] = (float)value_entry(from, head, k, c);
             half += (double)rows[k * dim + c] / 2;
         }
         offset[c] = from->seed < 0 ? from->offsets[head * dim + c] : (float)-half;
-        centre[c] = (float)((double)offset[c] + half);
     }
-    for (uint64_t k = 0; k < bits; k++)
-        for (uint64_t i = 0; i <= k; i++) {
-            double sum = 0;
-            for (uint64_t c = 0; c < dim; c++) sum += (double)rows[k * dim + c] * (double)rows[i * dim + c];
-            gram[k * bits + i] = gram[i * bits + k] = (float)sum;
-        }
+    lhk_commvq_value_tables tables = lhk_commvq_search(store, l, (uint32_t)head);
+    lhk_commvq_prepare_values((int64_t)bits, (int64_t)dim, rows, offset, &tables);
 }
 
 /// Numbers that could make a table overflow, or were never meant to be in one.

@@ -108,24 +108,6 @@ static void train_task(void *context, int64_t task, uint32_t worker) {
 
 // ---- values ----
 
-void lhk_commvq_prepare_values(const float *codebook, const float *offset, int64_t bits, int64_t dim, float *gram,
-                               float *columns, float *centre) {
-    for (int64_t c = 0; c < dim; c++) {
-        double half = 0;
-        for (int64_t k = 0; k < bits; k++) {
-            columns[c * bits + k] = codebook[k * dim + c];
-            half += (double)codebook[k * dim + c] / 2;
-        }
-        centre[c] = (float)((double)offset[c] + half);
-    }
-    for (int64_t k = 0; k < bits; k++)
-        for (int64_t i = 0; i <= k; i++) {
-            double sum = 0;
-            for (int64_t c = 0; c < dim; c++) sum += (double)codebook[k * dim + c] * (double)codebook[i * dim + c];
-            gram[k * bits + i] = gram[i * bits + k] = (float)sum;
-        }
-}
-
 void lhk_commvq_solve_values(lhk_commvq_training *t, const float *squares, const float *sums) {
     const int64_t n = t->count + 1, dim = t->dim;
     double *m = (double *)(void *)(t->scratch + lhk_round_up(lhk_commvq_scratch_floats(dim, t->count) / 2, 16)), *right = m + n * n;
@@ -213,7 +195,7 @@ void lhk_commvq_begin_values(lhk_commvq_training *t) {
 
 /// Twice what the steps of training take at most, so that the solver has the other half.
 int64_t lhk_commvq_scratch_floats(int64_t dim, int64_t bits) {
-    const int64_t n = bits + 1, values = bits * bits + bits * dim + dim + n * dim + n * n, solver = 2 * (n * n + n);
+    const int64_t n = bits + 1, values = (int64_t)lhk_commvq_search_floats((uint64_t)bits, (uint64_t)dim) + n * dim + n * n, solver = 2 * (n * n + n);
     const int64_t keys = 256 + 2 * 16 * (dim / 2) + 64, axes = 4 * dim * dim;
     return 2 * (lhk_max(lhk_max(values, solver), lhk_max(keys, axes)) + 64);
 }
