@@ -17,7 +17,8 @@ LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_commvq_floats 
 LHK_ALWAYS_INLINE void LHK_NAME(add)(lhk_commvq_floats *sum, const lhk_commvq_floats *x, float factor) {
     for (int i = 0; i < 16; i += 8) {
         float *to = (float *)sum + i;
-        _mm256_storeu_ps(to, _mm256_fmadd_ps(_mm256_loadu_ps((const float *)x + i), _mm256_set1_ps(factor), _mm256_loadu_ps(to)));
+        const __m256 row = _mm256_loadu_ps((const float *)x + i);
+        _mm256_storeu_ps(to, _mm256_fmadd_ps(row, _mm256_set1_ps(factor), _mm256_loadu_ps(to)));
     }
 }
 
@@ -88,8 +89,8 @@ LHK_ALWAYS_INLINE void LHK_NAME(dots)(const int rows, int64_t pairs, const int16
 /// weights of the tokens whose bit is set.
 LHK_ALWAYS_INLINE void LHK_NAME(bit_dots)(const int rows, const uint8_t *bits, int64_t n, const int16_t *w,
                                           int32_t (*acc)[LHK_COMMVQ_MAX_BITS]) {
-    const __m256i place = _mm256_setr_epi16(0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0x100, 0x200, 0x400, 0x800, 0x1000,
-                                            0x2000, 0x4000, (int16_t)0x8000);
+    const __m256i place = _mm256_setr_epi16(0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0x100, 0x200, 0x400, 0x800,
+                                            0x1000, 0x2000, 0x4000, (int16_t)0x8000);
     for (int64_t k = 0; k < n; k += 8) {
         __m256i sum[LHK_COMMVQ_ROWS][2];  // two lanes of 32 bits per channel
         for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();

@@ -21,7 +21,8 @@ LHK_ALWAYS_INLINE void LHK_NAME(add)(lhk_commvq_floats *sum, const lhk_commvq_fl
 /// Adds 64 bytes, shifted, to 64 words: as the high bytes of words they are shifted by 8, in the order of tokens.
 LHK_ALWAYS_INLINE void LHK_NAME(widen)(__m512i bytes, int32_t exponent, bool first, int16_t *to) {
     const __m128i back = _mm_cvtsi32_si128(8 - exponent);
-    __m512i low = _mm512_unpacklo_epi8(_mm512_setzero_si512(), bytes), high = _mm512_unpackhi_epi8(_mm512_setzero_si512(), bytes);
+    __m512i low = _mm512_unpacklo_epi8(_mm512_setzero_si512(), bytes);
+    __m512i high = _mm512_unpackhi_epi8(_mm512_setzero_si512(), bytes);
     if (!__builtin_constant_p(exponent)) {
         low = _mm512_sra_epi16(low, back);
         high = _mm512_sra_epi16(high, back);

@@ -21,7 +21,8 @@ LHK_ALWAYS_INLINE void LHK_NAME(add_rows)(const float *factors, const float *row
 
 /// Bits whose sum of rows is near to value x: decided one by one, the longest row first, each with those before it taken out
 /// (as receivers of several antennas do); then coordinate descent.
-static void LHK_NAME(find_bits)(const lhk_commvq_value_tables *book, int64_t bits, int64_t dim, const float *x, uint8_t *bit) {
+static void LHK_NAME(find_bits)(const lhk_commvq_value_tables *book, int64_t bits, int64_t dim, const float *x,
+                                uint8_t *bit) {
     const float *gram = book->gram;
     _Alignas(64) float slope[LHK_COMMVQ_MAX_BITS], half[LHK_COMMVQ_MAX_BITS];  // of the error's square; bits as +-1/2
     float minus[LHK_COMMVQ_MAX_BITS], rest[LHK_COMMVQ_MAX_DIM];
@@ -60,8 +61,8 @@ static void LHK_NAME(find_bits)(const lhk_commvq_value_tables *book, int64_t bit
 static void LHK_NAME(sum_rows)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, const uint8_t *bit,
                                float *out) {
     const int64_t bits = l->value_bits, dim = l->dim_v;
-    const float *rows = (const float *)(const void *)lhk_commvq_at(store, l->value_rows) + (int64_t)head * bits * dim;
-    const float *offset = (const float *)(const void *)lhk_commvq_at(store, l->value_offset) + (int64_t)head * dim;
+    const float *rows = lhk_commvq_floats_at(store, l->value_rows) + (int64_t)head * bits * dim;
+    const float *offset = lhk_commvq_floats_at(store, l->value_offset) + (int64_t)head * dim;
     for (int64_t c = 0; c < dim; c += 16) {
         lhk_commvq_floats sum, row;
         memcpy(&sum, offset + c, sizeof sum);

@@ -9,7 +9,9 @@ LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_commvq_floats 
     for (int i = 0; i < 16; i++) (*to)[i] = lhk_f16_to_f32(from[i]);
 }
 
-LHK_ALWAYS_INLINE void LHK_NAME(add)(lhk_commvq_floats *sum, const lhk_commvq_floats *x, float factor) { *sum += *x * factor; }
+LHK_ALWAYS_INLINE void LHK_NAME(add)(lhk_commvq_floats *sum, const lhk_commvq_floats *x, float factor) {
+    *sum += *x * factor;
+}
 
 LHK_ALWAYS_INLINE void LHK_NAME(sums)(const int8_t *table, int64_t pairs, const uint8_t *codes, int32_t exponent, bool first,
                                       int16_t (*sums)[2][LHK_COMMVQ_BLOCK]) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Tokens as rows of floats: `read_rows`, and what lists and unpacking take from it. Included by every ISA file after the encoder; plain
-/// arithmetic without FMA, so that all agree on every bit.
+/// Tokens as rows of floats: `read_rows`, and what lists and unpacking take from it. Included by every ISA file after the
+/// encoder; plain arithmetic without FMA, so that all agree on every bit.
 
 /// Up to 64 tokens of a head, gathered.
 typedef struct LHK_NAME(tile) {
@@ -49,8 +49,8 @@ LHK_ALWAYS_INLINE void LHK_NAME(all_sums)(const lhk_instance *store, const lhk_c
                        sums);
 }
 
-static void LHK_NAME(read_key)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, const LHK_NAME(tile) * tile,
-                               int64_t i, float *out) {
+static void LHK_NAME(read_key)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head,
+                               const LHK_NAME(tile) * tile, int64_t i, float *out) {
     const int64_t pairs = l->pairs;
     if (tile->exact[i]) {
         const uint16_t *row = lhk_commvq_exact(store, l, tile->tokens[i]) + head * (l->dim_k + l->dim_v);
@@ -58,7 +58,7 @@ static void LHK_NAME(read_key)(const lhk_instance *store, const lhk_commvq_layou
         return;
     }
     const uint16_t *channels = (const uint16_t *)(const void *)lhk_commvq_at(store, l->channels);
-    const float *steps = (const float *)(const void *)lhk_commvq_at(store, l->key_step) + head * l->pairs;
+    const float *steps = lhk_commvq_floats_at(store, l->key_step) + head * l->pairs;
     float turn[LHK_COMMVQ_MAX_DIM];
     LHK_NAME(turn_of)(store, l, tile->tokens[i], turn);
     for (int64_t j = 0; j < pairs; j++) {

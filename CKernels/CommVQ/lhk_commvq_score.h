@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Scores from codes. The tile operations are written once and included by every ISA file inside its target region, which defines
+/// Scores from codes. The tile operations are written once and included by every ISA file inside its target region, which
+/// defines
 ///   LHK_NAME(x)     a name per ISA
 ///   LHK_NAME(halves)(from, to)   16 half-precision numbers to floats
 ///   LHK_NAME(sums)(table, pairs, codes, exponent, first, sums)   adds 2^exponent times the sums of a stage: for 64 tokens and
@@ -19,7 +20,7 @@ typedef struct LHK_NAME(queries) {
 static void LHK_NAME(take_queries)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, const float *q,
                                    int64_t ldq, int32_t rows, LHK_NAME(queries) * out) {
     const uint16_t *channels = (const uint16_t *)(const void *)lhk_commvq_at(store, l->channels);
-    const float *steps = (const float *)(const void *)lhk_commvq_at(store, l->key_step) + head * l->pairs;
+    const float *steps = lhk_commvq_floats_at(store, l->key_step) + head * l->pairs;
     const int64_t pairs = l->pairs;
     for (int32_t r = 0; r < rows; r++, q += ldq) {
         float *to = out->q[r], most = 0;
@@ -51,9 +52,9 @@ static void LHK_NAME(take_queries)(const lhk_instance *store, const lhk_commvq_l
 /// Queries turned back by the first token of a block, rounded: [rows][pairs][2].
 LHK_ALWAYS_INLINE void LHK_NAME(turn_queries)(const lhk_instance *store, const lhk_commvq_layout *l, int64_t token,
                                               const LHK_NAME(queries) * q, int32_t rows, int16_t *out) {
-    const int64_t block = token / LHK_COMMVQ_BLOCK, pairs = l->pairs;
-    const float *near = (const float *)(const void *)lhk_commvq_at(store, l->turn_block) + block % LHK_COMMVQ_TURNS * 2 * pairs;
-    const float *far = (const float *)(const void *)lhk_commvq_at(store, l->turn_far) + block / LHK_COMMVQ_TURNS * 2 * pairs;
+    const int64_t pairs = l->pairs;
+    const float *near, *far;
+    lhk_commvq_turns(store, l, token, &near, &far);
     for (int64_t j = 0; j < pairs; j += 16) {
         lhk_commvq_floats nc, ns, fc, fs, x, y;
         memcpy(&nc, near + j, sizeof nc);
@@ -65,7 +66,8 @@ LHK_ALWAYS_INLINE void LHK_NAME(turn_queries)(const lhk_instance *store, const l
             memcpy(&x, q->q[r] + j, sizeof x);
             memcpy(&y, q->q[r] + pairs + j, sizeof y);
             // The integer lies in the low 16 bits of the sum with 1.5 * 2^23, rounded to nearest even.
-            const lhk_commvq_ints a = (lhk_commvq_ints)(x * c + y * s + 0x1.8p23f), b = (lhk_commvq_ints)(y * c - x * s + 0x1.8p23f);
+            const lhk_commvq_ints a = (lhk_commvq_ints)(x * c + y * s + 0x1.8p23f);
+            const lhk_commvq_ints b = (lhk_commvq_ints)(y * c - x * s + 0x1.8p23f);
             const lhk_commvq_ints both = (a & 0xffff) | b << 16;
             memcpy(out + (r * pairs + j) * 2, &both, sizeof both);
         }
@@ -147,12 +149,13 @@ void LHK_NAME(score)(const lhk_instance *store, uint32_t head, const float *q, i
                 float *to = scores + (r0 + r) * lds + begin - first;
                 const LHK_NAME(queries) *some = &queries[r / LHK_COMMVQ_ROWS];
 #define LHK_COMMVQ_CALL(R) case R: LHK_NAME(score_block)(R, store, &l, block, some, begin, end, sums, to, lds); break;
-                switch (lhk_min(LHK_COMMVQ_ROWS, n - r)) { LHK_COMMVQ_CALL(1) LHK_COMMVQ_CALL(2) LHK_COMMVQ_CALL(3) LHK_COMMVQ_CALL(4) }
+                switch (lhk_min(LHK_COMMVQ_ROWS, n - r)) { LHK_COMMVQ_EACH(LHK_COMMVQ_CALL) }
 #undef LHK_COMMVQ_CALL
             }
         }
     }
     const int64_t sinks = lhk_min(last, low);
     LHK_NAME(score_exact)(store, &l, head, q, ldq, rows, first, sinks, scores, lds);
-    LHK_NAME(score_exact)(store, &l, head, q, ldq, rows, lhk_max(codes, first), last, scores + (lhk_max(codes, first) - first), lds);
+    const int64_t tail = lhk_max(codes, first);
+    LHK_NAME(score_exact)(store, &l, head, q, ldq, rows, tail, last, scores + tail - first, lds);
 }

@@ -7,8 +7,8 @@
 ///   key_table    i8  [kv_heads][R][P][x, y][16]   a code's entry is worth 2^exponent[stage] * step[pair]
 ///   exact rows   bf16 [sinks, then 64 + recent slots][kv_heads][head_dim_k, then head_dim_v]   keys with positions
 ///   a block      f16 key scale [64], f16 value scale [64], then per KV head
-///                key codes [R][64 tokens], a byte a | b << 4 at the token's place, and value bits [16 quads of tokens][N/16][8 bytes], in which
-///                bit 4 * lane + i is bit `lane` of token i of the quad
+///                key codes [R][64 tokens], a byte a | b << 4 at the token's place, and value bits
+///                [16 quads of tokens][N/16][8 bytes], in which bit 4 * lane + i is bit `lane` of token i of the quad
 #ifndef LHK_COMMVQ_STORE_H
 #define LHK_COMMVQ_STORE_H
 
@@ -50,7 +50,9 @@ typedef struct lhk_commvq_value_tables {
     float *centre;   ///< [head_dim_v]: offset plus half of all rows
 } lhk_commvq_value_tables;
 
-static inline uint64_t lhk_commvq_search_floats(uint64_t bits, uint64_t dim) { return 2 * bits * dim + 2 * bits * bits + dim; }
+static inline uint64_t lhk_commvq_search_floats(uint64_t bits, uint64_t dim) {
+    return 2 * bits * dim + 2 * bits * bits + dim;
+}
 
 static inline lhk_commvq_value_tables lhk_commvq_value_tables_at(float *at, uint64_t bits, uint64_t dim) {
     lhk_commvq_value_tables t = {.columns = at};
@@ -69,7 +71,7 @@ typedef struct lhk_commvq_layout {
     uint32_t kv_heads, dim_k, dim_v, pairs, levels, stages, value_bits, slots;
     uint64_t key_table;      ///< i8, see above
     uint64_t key_step;       ///< f32 [kv_heads][P]
-    uint64_t key_weight;     ///< f32 [kv_heads][P]: codes are sought for pairs times these, so that errors count as queries see them
+    uint64_t key_weight;     ///< f32 [kv_heads][P]: codes are sought for pairs times these
     uint64_t key_exponent;   ///< i32 [kv_heads][M], not negative; the sum of 127 << exponent is within 15 bits
     uint64_t key_norm;       ///< f32 [kv_heads][R][16]: squared norms of the vectors
     uint64_t key_cross;      ///< f32 [kv_heads][R][16 a][16 b]: 2 Im of the Gram matrix conj(z_a) z_b
@@ -127,13 +129,25 @@ static inline lhk_commvq_layout lhk_commvq_layout_of(const lhk_commvq_state *s) 
 }
 
 static inline uint8_t *lhk_commvq_at(const lhk_instance *store, uint64_t offset) { return (uint8_t *)store + offset; }
+static inline float *lhk_commvq_floats_at(const lhk_instance *store, uint64_t offset) {
+    return (float *)(void *)lhk_commvq_at(store, offset);
+}
 
-/// Place of token t of a block among 64 bytes of codes: where interleaving with zeros, within 128 bits as instruction sets have
-/// it, gives words in the order of tokens.
+/// Turns of the first token of the block of `token`: that of the block among 64, and that of those 64, [cos, sin][P] each.
+static inline void lhk_commvq_turns(const lhk_instance *store, const lhk_commvq_layout *l, int64_t token, const float **near,
+                                    const float **far) {
+    const int64_t block = token / LHK_COMMVQ_BLOCK;
+    *near = lhk_commvq_floats_at(store, l->turn_block) + block % LHK_COMMVQ_TURNS * 2 * l->pairs;
+    *far = lhk_commvq_floats_at(store, l->turn_far) + block / LHK_COMMVQ_TURNS * 2 * l->pairs;
+}
+
+/// Place of token t of a block among 64 bytes of codes: where interleaving with zeros, within 128 bits as instruction sets
+/// have it, gives words in the order of tokens.
 static inline int64_t lhk_commvq_place(int64_t t) { return t % 32 / 8 * 16 + t / 32 * 8 + t % 8; }
 
-static inline lhk_commvq_value_tables lhk_commvq_search(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head) {
-    float *at = (float *)(void *)lhk_commvq_at(store, l->value_search);
+static inline lhk_commvq_value_tables lhk_commvq_search(const lhk_instance *store, const lhk_commvq_layout *l,
+                                                        uint32_t head) {
+    float *at = lhk_commvq_floats_at(store, l->value_search);
     return lhk_commvq_value_tables_at(at + head * lhk_commvq_search_floats(l->value_bits, l->dim_v), l->value_bits, l->dim_v);
 }
 

@@ -122,8 +122,8 @@ static void choose_steps(const source *from, uint64_t head, double *steps, int32
 
 static void fill_keys(const source *from, lhk_instance *store, uint64_t head) {
     const lhk_commvq_layout *l = &from->layout;
-    float *key_steps = (float *)(void *)lhk_commvq_at(store, l->key_step) + head * l->pairs;
-    float *weights = (float *)(void *)lhk_commvq_at(store, l->key_weight) + head * l->pairs;
+    float *key_steps = lhk_commvq_floats_at(store, l->key_step) + head * l->pairs;
+    float *weights = lhk_commvq_floats_at(store, l->key_weight) + head * l->pairs;
     double steps[LHK_COMMVQ_MAX_PAIRS];
     int32_t *exponents = (int32_t *)(void *)lhk_commvq_at(store, l->key_exponent) + head * l->stages;
     choose_steps(from, head, steps, exponents);
@@ -134,8 +134,8 @@ static void fill_keys(const source *from, lhk_instance *store, uint64_t head) {
     for (uint64_t r = 0; r < l->levels; r++) {
         uint64_t level = head * l->levels + r;
         int8_t *table = (int8_t *)lhk_commvq_at(store, l->key_table) + level * l->pairs * 32;
-        float *norm = (float *)(void *)lhk_commvq_at(store, l->key_norm) + level * 16;
-        float *cross = (float *)(void *)lhk_commvq_at(store, l->key_cross) + level * 256;
+        float *norm = lhk_commvq_floats_at(store, l->key_norm) + level * 16;
+        float *cross = lhk_commvq_floats_at(store, l->key_cross) + level * 256;
         double norms[16] = {0}, crosses[256] = {0};
         for (uint64_t j = 0; j < l->pairs; j++) {
             double unit = ldexp(steps[j], exponents[r / LHK_COMMVQ_STAGE]), z[2][16];
@@ -159,8 +159,8 @@ static void fill_keys(const source *from, lhk_instance *store, uint64_t head) {
 static void fill_values(const source *from, lhk_instance *store, uint64_t head) {
     const lhk_commvq_layout *l = &from->layout;
     const uint64_t bits = l->value_bits, dim = l->dim_v;
-    float *rows = (float *)(void *)lhk_commvq_at(store, l->value_rows) + head * bits * dim;
-    float *offset = (float *)(void *)lhk_commvq_at(store, l->value_offset) + head * dim;
+    float *rows = lhk_commvq_floats_at(store, l->value_rows) + head * bits * dim;
+    float *offset = lhk_commvq_floats_at(store, l->value_offset) + head * dim;
     for (uint64_t c = 0; c < dim; c++) {
         double half = 0;
         for (uint64_t k = 0; k < bits; k++) {
@@ -178,8 +178,8 @@ static lhk_status check_numbers(const source *from, uint32_t layer, lhk_error *e
     const lhk_commvq_layout *l = &from->layout;
     for (uint64_t n = 0; n < (uint64_t)l->kv_heads * l->pairs; n++)
         if (!(from->weights[n] >= 0x1p-20f && from->weights[n] <= 0x1p20f))
-            return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "commvq: parameter 'commvq.key_weight' of layer %u holds %g, beyond 2^-20 "
-                            "and 2^20", layer, (double)from->weights[n]);
+            return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "commvq: parameter 'commvq.key_weight' of layer %u holds %g, beyond "
+                            "2^-20 and 2^20", layer, (double)from->weights[n]);
     const struct {
         const char *name;
         const float *numbers;

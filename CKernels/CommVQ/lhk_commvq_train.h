@@ -108,8 +108,9 @@ static void LHK_NAME(measure)(LHK_NAME(level) * level, int64_t pairs, float *nor
         for (int b = 0; b < 16; b++) {
             double product = 0, square = 0;
             for (int64_t j = 0; j < pairs; j++) {
-                product += 2 * ((double)level->x[j][a] * (double)level->y[j][b] - (double)level->y[j][a] * (double)level->x[j][b]);
-                square += (double)level->x[j][a] * (double)level->x[j][a] + (double)level->y[j][a] * (double)level->y[j][a];
+                const double x = (double)level->x[j][a], y = (double)level->y[j][a];
+                product += 2 * (x * (double)level->y[j][b] - y * (double)level->x[j][b]);
+                square += x * x + y * y;
             }
             cross[a * 16 + b] = (float)product;
             norm[a] = (float)square;
@@ -159,7 +160,8 @@ void LHK_NAME(train_keys)(lhk_commvq_training *t) {
 void LHK_NAME(train_values)(lhk_commvq_training *t) {
     const int64_t bits = t->count, dim = t->dim, n = bits + 1;
     lhk_commvq_value_tables book = lhk_commvq_value_tables_at(t->scratch, (uint64_t)bits, (uint64_t)dim);
-    float *sums = book.centre + dim, *squares = sums + n * dim;  // [n][n]: how often bits are set together; the last one always is
+    float *sums = book.centre + dim;
+    float *squares = sums + n * dim;  // [n][n]: how often bits are set together; the last one always is
     _Alignas(64) float x[LHK_COMMVQ_MAX_DIM];
     uint8_t bit[LHK_COMMVQ_MAX_BITS];
     for (int64_t round = 0; round <= t->steps; round++) {

@@ -38,7 +38,8 @@ lhk_status lhk_commvq_fill_turns(const lhk_problem *problem, bool random, lhk_in
             token[j * 128 + t] = (int16_t)lrint(16384 * cos(t * frequencies[j]));
             token[j * 128 + 64 + t] = (int16_t)lrint(16384 * sin(t * frequencies[j]));
         }
-    float *block = (float *)(void *)lhk_commvq_at(store, l.turn_block), *far = (float *)(void *)lhk_commvq_at(store, l.turn_far);
+    float *block = lhk_commvq_floats_at(store, l.turn_block);
+    float *far = lhk_commvq_floats_at(store, l.turn_far);
     for (int u = 0; u < LHK_COMMVQ_TURNS; u++) put(block + u * 2 * l.pairs, l.pairs, frequencies, 64.0 * u);
     for (int64_t f = 0; f <= lhk_commvq(store)->capacity / 4096; f++)
         put(far + f * 2 * l.pairs, l.pairs, frequencies, 4096.0 * (double)f);

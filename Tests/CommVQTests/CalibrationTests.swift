@@ -50,7 +50,9 @@ import Testing
         calibration.keySteps = 12
         calibration.valueRounds = 4
         var errors: [CommVQCalibration.HeadError] = []
-        try calibration.run(trace: TraceFile(path: trace), host: KernelHost.openMP(workers: 2), to: output) { found, _ in errors += found }
+        try calibration.run(trace: TraceFile(path: trace), host: KernelHost.openMP(workers: 2), to: output) { found, _ in
+            errors += found
+        }
         #expect(errors.count == Self.heads)
         // Noise is 4 % of the energy; codes that know the directions leave little more than a part of it.
         for error in errors { #expect(error.keys < 0.05 && error.values < 0.12, "\(error)") }
