@@ -38,13 +38,13 @@ LHK_ALWAYS_INLINE void LHK_NAME(widen)(__m256i bytes, int32_t exponent, bool fir
 LHK_ALWAYS_INLINE void LHK_NAME(sums)(const int8_t *table, int64_t pairs, const uint8_t *codes, int32_t exponent, bool first,
                                       int16_t (*sums)[2][LHK_COMMVQ_BLOCK]) {
     const __m256i nibble = _mm256_set1_epi8(15);
-    for (int64_t j = 0; j < pairs; j++, table += 32)
+    for (int64_t j = 0; j < pairs; j++, table += LHK_COMMVQ_STAGE * 32)
         for (int t = 0; t < LHK_COMMVQ_BLOCK; t += 32) {
             __m256i x = _mm256_setzero_si256(), y = x;
             for (int r = 0; r < LHK_COMMVQ_STAGE; r++) {
                 const __m256i both = _mm256_loadu_si256((const __m256i *)(codes + r * LHK_COMMVQ_BLOCK + t));
                 const __m256i a = _mm256_and_si256(both, nibble), b = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
-                const __m128i *level = (const __m128i *)(table + r * pairs * 32);
+                const __m128i *level = (const __m128i *)(table + r * 32);
                 const __m256i tx = _mm256_broadcastsi128_si256(_mm_loadu_si128(level));
                 const __m256i ty = _mm256_broadcastsi128_si256(_mm_loadu_si128(level + 1));
                 x = _mm256_add_epi8(x, _mm256_shuffle_epi8(tx, a));

@@ -76,7 +76,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(fill_rows)(LHK_NAME(level) * level, int64_t pair
 static void LHK_NAME(take_level)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, uint32_t r,
                                  LHK_NAME(level) * out) {
     const uint64_t level = (uint64_t)head * l->levels + r;
-    const int8_t *table = (const int8_t *)lhk_commvq_at(store, l->key_table) + level * l->pairs * 32;
+    const int8_t *table = lhk_commvq_key_entries(store, l, level);
     const float *steps = lhk_commvq_floats_at(store, l->key_step) + head * l->pairs;
     const int32_t *exponents = (const int32_t *)(const void *)lhk_commvq_at(store, l->key_exponent) + head * l->stages;
     const float *weights = lhk_commvq_floats_at(store, l->key_weight) + head * l->pairs;
@@ -85,8 +85,8 @@ static void LHK_NAME(take_level)(const lhk_instance *store, const lhk_commvq_lay
     out->cross = lhk_commvq_floats_at(store, l->key_cross) + level * 256;
     for (uint32_t j = 0; j < l->pairs; j++)
         for (int c = 0; c < 16; c++) {
-            out->x[j][c] = (float)table[j * 32 + c] * (steps[j] * weights[j] * factor);
-            out->y[j][c] = (float)table[j * 32 + 16 + c] * (steps[j] * weights[j] * factor);
+            out->x[j][c] = (float)table[j * LHK_COMMVQ_STAGE * 32 + c] * (steps[j] * weights[j] * factor);
+            out->y[j][c] = (float)table[j * LHK_COMMVQ_STAGE * 32 + 16 + c] * (steps[j] * weights[j] * factor);
         }
     LHK_NAME(fill_rows)(out, l->pairs);
 }

@@ -4,7 +4,7 @@
 ///   LHK_NAME(x)     a name per ISA
 ///   LHK_NAME(halves)(from, to)   16 half-precision numbers to floats
 ///   LHK_NAME(sums)(table, pairs, codes, exponent, first, sums)   adds 2^exponent times the sums of a stage: for 64 tokens and
-///       each pair x += x_a - y_b, y += y_a + x_b over 8 levels of codes [8][64], table [8][pairs][x, y][16]; `first` sets
+///       each pair x += x_a - y_b, y += y_a + x_b over 8 levels of codes [8][64], table [pairs][8][x, y][16]; `first` sets
 ///   LHK_NAME(dots)(rows, pairs, sums, turns, q, acc)   acc[r][t] = sum over pairs of q_r . turned(sums): turned with cosines
 ///       and sines of 2^14, each product rounded to 16 bits after a shift by 15; q [rows][pairs][2]
 ///   LHK_NAME(add)(sum, x, factor)   sum += x * factor, 16 floats, rounded once or twice

@@ -4,7 +4,7 @@
 /// The state is a header, the tables of the layer, rows kept in 16 bit, and blocks of 64 tokens of codes.
 /// Words: P = head_dim_k / 2 rotary pairs, R = bits * head_dim_k / 8 levels of 16 complex vectors, M = R / 8 stages,
 /// N = bits * head_dim_v bits of a value. Planar channels: first members of all pairs, then second members.
-///   key_table    i8  [kv_heads][R][P][x, y][16]   a code's entry is worth 2^exponent[stage] * step[pair]
+///   key_table    i8  [kv_heads][M][P][8 levels][x, y][16]   a code's entry is worth 2^exponent[stage] * step[pair]
 ///   exact rows   bf16 [sinks, then 64 + recent slots][kv_heads][head_dim_k, then head_dim_v]   keys with positions
 ///   a block      f16 key scale [64], f16 value scale [64], then per KV head
 ///                key codes [R][64 tokens], a byte a | b << 4 at the token's place, and value bits
@@ -131,6 +131,12 @@ static inline lhk_commvq_layout lhk_commvq_layout_of(const lhk_commvq_state *s) 
 static inline uint8_t *lhk_commvq_at(const lhk_instance *store, uint64_t offset) { return (uint8_t *)store + offset; }
 static inline float *lhk_commvq_floats_at(const lhk_instance *store, uint64_t offset) {
     return (float *)(void *)lhk_commvq_at(store, offset);
+}
+
+/// Entries of a level (head * R + r) and the first pair, [x, y][16]; those of the next pair lie 8 levels further.
+static inline int8_t *lhk_commvq_key_entries(const lhk_instance *store, const lhk_commvq_layout *l, uint64_t level) {
+    const uint64_t stage = level / LHK_COMMVQ_STAGE, within = level % LHK_COMMVQ_STAGE;
+    return (int8_t *)lhk_commvq_at(store, l->key_table + (stage * l->pairs * LHK_COMMVQ_STAGE + within) * 32);
 }
 
 /// Turns of the first token of the block of `token`: that of the block among 64, and that of those 64, [cos, sin][P] each.

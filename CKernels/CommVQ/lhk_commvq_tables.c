@@ -133,7 +133,7 @@ static void fill_keys(const source *from, lhk_instance *store, uint64_t head) {
     }
     for (uint64_t r = 0; r < l->levels; r++) {
         uint64_t level = head * l->levels + r;
-        int8_t *table = (int8_t *)lhk_commvq_at(store, l->key_table) + level * l->pairs * 32;
+        int8_t *table = lhk_commvq_key_entries(store, l, level);
         float *norm = lhk_commvq_floats_at(store, l->key_norm) + level * 16;
         float *cross = lhk_commvq_floats_at(store, l->key_cross) + level * 256;
         double norms[16] = {0}, crosses[256] = {0};
@@ -141,8 +141,9 @@ static void fill_keys(const source *from, lhk_instance *store, uint64_t head) {
             double unit = ldexp(steps[j], exponents[r / LHK_COMMVQ_STAGE]), z[2][16];
             for (uint64_t i = 0; i < 32; i++) {
                 double entry = key_entry(from, head, r, i % 16, j + i / 16 * l->pairs);
-                table[j * 32 + i] = (int8_t)(unit > 0 ? rint(entry / unit) : 0);
-                z[i / 16][i % 16] = table[j * 32 + i] * unit;
+                int8_t *at = table + j * LHK_COMMVQ_STAGE * 32 + i;
+                *at = (int8_t)(unit > 0 ? rint(entry / unit) : 0);
+                z[i / 16][i % 16] = *at * unit;
             }
             for (uint64_t a = 0; a < 16; a++) {
                 norms[a] += z[0][a] * z[0][a] + z[1][a] * z[1][a];
