@@ -210,7 +210,7 @@ void lhk_commvq_begin_values(lhk_commvq_training *t) {
 int64_t lhk_commvq_scratch_floats(int64_t dim, int64_t bits) {
     const int64_t n = bits + 1, search = (int64_t)lhk_commvq_search_floats((uint64_t)bits, (uint64_t)dim);
     const int64_t values = search + n * dim + n * n, solver = 2 * (n * n + n);
-    const int64_t keys = 256 + 2 * 16 * (dim / 2) + 64, axes = 4 * dim * dim;
+    const int64_t keys = 256 + 2 * 16 * LHK_COMMVQ_MAX_PAIRS + 64, axes = 4 * dim * dim;
     return 2 * (lhk_max(lhk_max(values, solver), lhk_max(keys, axes)) + 64);
 }
 
