@@ -7,11 +7,11 @@ static void LHK_NAME(turn_of)(const lhk_instance *store, const lhk_commvq_layout
     const int64_t pairs = l->pairs;
     const float *near, *far;
     lhk_commvq_turns(store, l, token, &near, &far);
-    const int16_t *within = (const int16_t *)(const void *)lhk_commvq_at(store, l->turn_token) + token % LHK_COMMVQ_BLOCK;
+    const float *within = lhk_commvq_floats_at(store, l->turn_rows) + token % LHK_COMMVQ_BLOCK * 2 * pairs;
     for (int64_t j = 0; j < pairs; j++) {
         float c = near[j] * far[j] - near[pairs + j] * far[pairs + j];
         float s = near[j] * far[pairs + j] + near[pairs + j] * far[j];
-        float tc = (float)within[j * 128] * 0x1p-14f, ts = (float)within[j * 128 + 64] * 0x1p-14f;
+        float tc = within[j], ts = within[pairs + j];
         out[j] = c * tc - s * ts;
         out[pairs + j] = c * ts + s * tc;
     }

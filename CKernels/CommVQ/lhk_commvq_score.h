@@ -92,16 +92,46 @@ static void LHK_NAME(score_exact)(const lhk_instance *store, const lhk_commvq_la
     }
 }
 
+/// Dot products of up to 2 * LHK_COMMVQ_ROWS rows with one, n a multiple of 16: lanes are folded, not summed in order.
+LHK_ALWAYS_INLINE void LHK_NAME(row_dots)(const float (*q)[LHK_COMMVQ_MAX_DIM], int32_t rows, const float *key, int64_t n,
+                                          float *out, int64_t ldo) {
+    for (int32_t r = 0; r < rows; r++) {
+        lhk_commvq_floats sum = {0}, x;
+        float lanes[16];
+        for (int64_t c = 0; c < n; c += 16) {
+            lhk_commvq_floats y;
+            memcpy(&x, q[r] + c, sizeof x);
+            memcpy(&y, key + c, sizeof y);
+            sum += x * y;
+        }
+        memcpy(lanes, &sum, sizeof sum);
+        for (int half = 8; half; half /= 2)
+            for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
+        out[r * ldo] = lanes[0];
+    }
+}
+
 static void LHK_NAME(score_list)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, const float *q,
                                  int64_t ldq, int32_t rows, const lhk_keys *keys, float *scores, int64_t lds) {
+    const uint16_t *channels = (const uint16_t *)(const void *)lhk_commvq_at(store, l->channels);
     LHK_NAME(tile) tile;
-    _Alignas(64) float key[LHK_COMMVQ_MAX_DIM];
-    for (int64_t first = 0; first < keys->count; first += tile.count) {
-        LHK_NAME(gather)(store, l, head, keys, first, true, &tile);
-        LHK_NAME(all_sums)(store, l, head, tile.codes, tile.sums);
-        for (int64_t i = 0; i < tile.count; i++) {
-            LHK_NAME(read_key)(store, l, head, &tile, i, key);
-            for (int32_t r = 0; r < rows; r++) scores[r * lds + first + i] = LHK_NAME(dot16)(q + r * ldq, key, l->dim_k);
+    _Alignas(64) float key[LHK_COMMVQ_MAX_DIM], planar[2 * LHK_COMMVQ_ROWS][LHK_COMMVQ_MAX_DIM];
+    for (int32_t r0 = 0; r0 < rows; r0 += 2 * LHK_COMMVQ_ROWS, q += 2 * LHK_COMMVQ_ROWS * ldq) {
+        const int32_t n = (int32_t)lhk_min(2 * LHK_COMMVQ_ROWS, rows - r0);
+        for (int32_t r = 0; r < n; r++)
+            for (int64_t c = 0; c < l->dim_k; c++) planar[r][c] = q[r * ldq + channels[c]];
+        for (int64_t first = 0; first < keys->count; first += tile.count) {
+            float *to = scores + r0 * lds + first;
+            LHK_NAME(gather)(store, l, head, keys, first, true, &tile);
+            LHK_NAME(all_sums)(store, l, head, tile.codes, tile.sums);
+            for (int64_t i = 0; i < tile.count; i++, to++) {
+                if (tile.exact[i]) {
+                    LHK_NAME(score_exact)(store, l, head, q, ldq, n, tile.tokens[i], tile.tokens[i] + 1, to, lds);
+                    continue;
+                }
+                LHK_NAME(planar_key)(store, l, head, &tile, i, key);
+                LHK_NAME(row_dots)((const float (*)[LHK_COMMVQ_MAX_DIM])planar, n, key, l->dim_k, to, lds);
+            }
         }
     }
 }

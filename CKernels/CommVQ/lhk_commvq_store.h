@@ -79,6 +79,7 @@ typedef struct lhk_commvq_layout {
     uint64_t value_search;   ///< f32 [kv_heads]: lhk_commvq_value_tables
     uint64_t value_offset;   ///< f32 [kv_heads][head_dim_v]
     uint64_t turn_token;     ///< i16 [P][cos, sin][64 tokens of a block], times 2^14
+    uint64_t turn_rows;      ///< f32 [64 tokens][cos, sin][P]: the same turns, by tokens
     uint64_t turn_block;     ///< f32 [64][cos, sin][P]: of block u's first token, u modulo 64
     uint64_t turn_far;       ///< f32 [capacity / 4096 + 1][cos, sin][P]: of the first token of 64 blocks
     uint64_t channels;       ///< u16 [head_dim_k]: the model's channel of a planar one
@@ -114,6 +115,7 @@ static inline lhk_commvq_layout lhk_commvq_layout_of(const lhk_commvq_state *s) 
     l.value_search = lhk_commvq_take(&at, heads * lhk_commvq_search_floats(l.value_bits, l.dim_v), 4);
     l.value_offset = lhk_commvq_take(&at, heads * dv, 4);
     l.turn_token = lhk_commvq_take(&at, pairs * 2 * LHK_COMMVQ_BLOCK, 2);
+    l.turn_rows = lhk_commvq_take(&at, LHK_COMMVQ_BLOCK * 2 * pairs, 4);
     l.turn_block = lhk_commvq_take(&at, LHK_COMMVQ_TURNS * 2 * pairs, 4);
     l.turn_far = lhk_commvq_take(&at, ((uint64_t)s->capacity / (LHK_COMMVQ_TURNS * LHK_COMMVQ_BLOCK) + 1) * 2 * pairs, 4);
     l.channels = lhk_commvq_take(&at, l.dim_k, 2);

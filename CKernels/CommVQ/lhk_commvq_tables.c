@@ -208,7 +208,7 @@ lhk_status lhk_commvq_fill_tables(const lhk_problem *problem, lhk_instance *stor
         fill_values(&from, store, head);
     }
     uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a, by words: all tables are whole ones
-    for (uint64_t at = LHK_COMMVQ_HEADER; at < from.layout.turn_block; at += 8) {
+    for (uint64_t at = LHK_COMMVQ_HEADER; at < from.layout.turn_token; at += 8) {
         uint64_t word;
         memcpy(&word, lhk_commvq_at(store, at), 8);
         hash = (hash ^ word) * 0x100000001b3u;
