@@ -181,6 +181,19 @@ static void LHK_NAME(peaks)(const float *scores, int64_t count, float *peaks) {
     }
 }
 
+static void LHK_NAME(lanes)(const float *scores, int64_t count, float *lanes) {
+    for (int64_t i = 0; i < count; i += LHK_ADAMAS_BLOCK) {
+        lhk_adamas_floats most, x;
+        memcpy(&most, scores + i, sizeof most);
+        for (int64_t j = 16; j < LHK_ADAMAS_BLOCK; j += 16) {
+            memcpy(&x, scores + i + j, sizeof x);
+            lhk_adamas_ints less = most < x;
+            most = (lhk_adamas_floats)(((lhk_adamas_ints)most & ~less) | ((lhk_adamas_ints)x & less));
+        }
+        memcpy(lanes + i / 16, &most, sizeof most);
+    }
+}
+
 static float LHK_NAME(mass)(const float *scores, int64_t count, float most) {
     lhk_adamas_floats sum = {0};
     for (int64_t i = 0; i < count; i += 16) {
@@ -222,4 +235,5 @@ static int64_t LHK_NAME(above)(const float *scores, int64_t begin, int64_t count
 const lhk_adamas_kernel LHK_NAME(kernel) = {
     .word = LHK_ADAMAS_WORD, .isa = LHK_ADAMAS_ISA, .speed = LHK_ADAMAS_SPEED, .hadamard = LHK_NAME(hadamard_rows),
     .code = LHK_NAME(code), .distances = LHK_NAME(distances), .estimates = LHK_NAME(estimates), .peaks = LHK_NAME(peaks),
+    .lanes = LHK_NAME(lanes),
     .mass = LHK_NAME(mass), .part = LHK_NAME(part), .above = LHK_NAME(above)};

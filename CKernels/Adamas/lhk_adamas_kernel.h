@@ -54,6 +54,8 @@ typedef struct lhk_adamas_kernel {
     void (*estimates)(const lhk_adamas_scan *scan);
     /// peaks[i] = greatest of scores [64 i, 64 i + 64). `count` is a multiple of 64.
     void (*peaks)(const float *scores, int64_t count, float *peaks);
+    /// lanes[16 b + i] = greatest of scores [256 b + i + 16 j], j from 0 to 15. `count` is a multiple of 256.
+    void (*lanes)(const float *scores, int64_t count, float *lanes);
     /// Sum of about 2^(score - most) over `count` scores, a multiple of 16: each is up to 4 % off, on average right.
     float (*mass)(const float *scores, int64_t count, float most);
     /// Of `count` values, a multiple of 16: how many are >= least, the least of these, the greatest of the others.

@@ -50,14 +50,18 @@ lhk_status lhk_adamas_configure(const lhk_problem *problem, lhk_adamas_config *o
     static const char *const lists[] = {"query", "union", "kv", NULL};
     lhk_adamas_config c = {.query_heads = problem->query_heads, .kv_heads = problem->kv_heads, .dim_k = problem->head_dim_k,
                            .dim_v = problem->head_dim_v, .capacity = problem->keys, .query_rows = problem->query_rows,
-                           .budget = 128, .sample = 512};
+                           .budget = 128, .sample = 512, .scoring = LHK_ADAMAS_ASYMMETRIC};
+    const lhk_attention_params *params = problem->params;
     int64_t dense_layers = 2, remainder = 0, center = 0;
     lhk_status status = check_shape(problem, error);
     if (!status) status = lhk_options_known(problem, "adamas", names, sizeof names / sizeof *names, error);
     if (!status) status = read_word(problem, "scoring", scorings, &c.scoring, error);
+    bool asymmetric = c.scoring == LHK_ADAMAS_ASYMMETRIC;
+    if (asymmetric) c.lists = LHK_ADAMAS_LISTS_UNION;
     if (!status) status = read_word(problem, "lists", lists, &c.lists, error);
     if (!status) status = read_budget(problem, &c, error);
-    center = c.scoring == LHK_ADAMAS_ASYMMETRIC;
+    center = asymmetric;
+    remainder = asymmetric && !(params && params->softcap > 0);
     if (!status) status = lhk_option_int(problem, "adamas", "dense_layers", 0, 1 << 20, &dense_layers, error);
     if (!status) status = lhk_option_int(problem, "adamas", "remainder", 0, 1, &remainder, error);
     if (!status) status = lhk_option_int(problem, "adamas", "center", 0, 1, &center, error);
@@ -66,7 +70,6 @@ lhk_status lhk_adamas_configure(const lhk_problem *problem, lhk_adamas_config *o
     if (remainder && c.scoring == LHK_ADAMAS_MANHATTAN)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, -1,
                         "adamas: remainder=1 needs scoring=asymmetric or exact; distances do not say what a token weighs");
-    const lhk_attention_params *params = problem->params;
     if (params && params->alibi_slopes)
         return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 1, "adamas: ALiBi biases are not part of its scores");
     if (remainder && params && params->softcap > 0)

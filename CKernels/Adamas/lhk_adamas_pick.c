@@ -25,11 +25,17 @@ static float cut_of(const lhk_adamas_kernel *kernel, const float *values, int64_
     return low;
 }
 
-/// A score that at least `wanted` tokens reach.
-static float bound_of(const lhk_adamas_kernel *kernel, const lhk_adamas_scores *s, int64_t wanted) {
-    int64_t peaks = s->count / LHK_ADAMAS_PEAK, whole = peaks / 16 * 16;
-    if (wanted > whole || kernel->part(s->peaks, whole, -FLT_MAX).count < wanted) return -FLT_MAX;
-    return cut_of(kernel, s->peaks, whole, wanted);
+/// A score that at least `wanted` tokens reach. Where peaks are few, greatest scores of 16 tokens each serve, in `scratch`.
+static float bound_of(const lhk_adamas_kernel *kernel, const lhk_adamas_scores *s, int64_t wanted, float *scratch) {
+    const float *peaks = s->peaks;
+    int64_t count = s->count / LHK_ADAMAS_PEAK / 16 * 16;
+    if (2 * wanted > count) {
+        kernel->lanes(s->scores, s->count, scratch);
+        peaks = scratch;
+        count = s->count / 16;
+    }
+    if (wanted > count || kernel->part(peaks, count, -FLT_MAX).count < wanted) return -FLT_MAX;
+    return cut_of(kernel, peaks, count, wanted);
 }
 
 /// Tokens that reach `least`, from the blocks whose peak does.
@@ -45,7 +51,7 @@ static int64_t collect(const lhk_adamas_kernel *kernel, const lhk_adamas_scores 
 void lhk_adamas_pick(const lhk_adamas_kernel *kernel, const lhk_adamas_scores *s, int64_t wanted, int32_t *tokens,
                      float *kept) {
     if (wanted == 0) return;
-    int64_t count = collect(kernel, s, bound_of(kernel, s, wanted), tokens, kept);
+    int64_t count = collect(kernel, s, bound_of(kernel, s, wanted, kept), tokens, kept);
     if (count == wanted) return;
     for (int64_t i = count; i < lhk_round_up(count, 16); i++) kept[i] = -INFINITY;
     float cut = cut_of(kernel, kept, lhk_round_up(count, 16), wanted);

@@ -6,7 +6,7 @@
 #include "lhk_adamas_kernel.h"
 
 /// Scores of tokens [0, count), of which those in [from, to) may be picked; `peaks` [count/64] hold the greatest score of
-/// each 64, of tokens that may be picked. `count` is a multiple of 64; other scores are -inf.
+/// each 64, of tokens that may be picked. `count` is a multiple of 256; other scores are -inf.
 typedef struct lhk_adamas_scores {
     const float *scores, *peaks;
     int64_t count;

@@ -1,31 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /// One query against the index: scores of all tokens, lists of the nearest, and what the others weigh.
-#include "lhk_adamas_index.h"
-#include "lhk_adamas_pick.h"
-
 #include <float.h>
 
-#define LHK_ADAMAS_CHUNK 2048  ///< tokens of one scan task
-static const float log2_e = 1.44269504088896341f;
+#include "lhk_adamas_pick.h"
+#include "lhk_adamas_select.h"
 
-/// Workspace of a call. Rows of scores are [query_heads][stride], then, where lists go by sums, [kv_heads][stride].
-typedef struct select_room {
-    int64_t stride;  ///< tokens of a row of scores, a multiple of the block
-    int64_t chunks;
-    float *scores, *peaks;
-    float *most, *mass;         ///< [query_heads][chunks]
-    uint64_t *planes;           ///< [query_heads][3][words]
-    int32_t *weights;           ///< [query_heads][groups][4]
-    float *queries;             ///< [query_heads][dim_k], exact scores only
-    float *factor, *offset, *base;  ///< [query_heads]; base: what the mean adds to every score, in log2
-    int32_t *lists;             ///< [lists][list_room]
-    int64_t *counts, *offsets;  ///< [lists], [lists + 1]
-    float *rest_lse, *rest_mean;
-    int32_t *tokens;  ///< per worker [stride + 16]
-    float *kept;      ///< per worker [stride + 16]
-    float *row;       ///< per worker [dim_v]
-    int64_t list_room, list_count;
-} select_room;
+#define LHK_ADAMAS_CHUNK 2048  ///< tokens of one scan task
 
 static bool carve_room(const lhk_adamas_config *c, int64_t tokens, uint32_t workers, void *base, select_room *r,
                        uint64_t *bytes) {
@@ -64,83 +44,6 @@ bool lhk_adamas_workspace(const lhk_adamas_config *c, uint32_t workers, uint64_t
     if (!c->passive) return carve_room(c, c->capacity, workers, NULL, &room, bytes);
     *bytes = 0;
     return true;
-}
-
-typedef struct select_job {
-    lhk_instance *index;
-    const lhk_adamas_config *c;
-    const lhk_adamas_kernel *kernel;
-    lhk_adamas_parts parts;
-    select_room room;
-    const lhk_tensor *q;
-    lhk_store_ref store;
-    float scale;  ///< of scores
-    int64_t group;
-} select_job;
-
-// ---- queries ----
-
-/// Thermometer planes of the codes of y, by the quartiles of a normal distribution of y's own mean square.
-static void code_query(const select_job *job, float *y, uint64_t *planes) {
-    int64_t dim = job->c->dim_k, words = lhk_adamas_words(dim);
-    uint16_t high[LHK_ADAMAS_MOST_DIM / 16 + 3] = {0}, low[LHK_ADAMAS_MOST_DIM / 16 + 3] = {0};
-    double squares = 0;
-    for (int64_t c = 0; c < dim; c++) squares += (double)y[c] * y[c];
-    float quartile = 0.67448975f * (float)sqrt(squares / (double)dim), thresholds[] = {-quartile, 0, quartile};
-    job->kernel->code(y, NULL, dim, thresholds, NULL, high, low);
-    for (int64_t w = 0; w < words; w++) {
-        uint64_t h, l;
-        memcpy(&h, high + 4 * w, 8);
-        memcpy(&l, low + 4 * w, 8);
-        planes[w] = h | l;
-        planes[words + w] = h;
-        planes[2 * words + w] = h & l;
-    }
-}
-
-/// int8 codes of y in the order of the lanes, and what turns sums of products with them into scores in log2 units.
-static void weigh_query(const select_job *job, int64_t head, const float *y) {
-    const lhk_adamas_levels *levels = &job->parts.levels[head / job->group];
-    const float *mean = job->c->center ? job->parts.mean + head / job->group * job->c->dim_k : NULL;
-    int64_t dim = job->c->dim_k, groups = lhk_adamas_groups(dim), sum = 0;
-    int8_t *weights = (int8_t *)(job->room.weights + head * groups * 4);
-    float most = 0;
-    double base = 0;
-    bool finite = true;
-    for (int64_t c = 0; c < dim; c++) {
-        finite &= fabsf(y[c]) < 1e20f;  // false for NaN; products below then stay finite
-        most = fabsf(y[c]) > most ? fabsf(y[c]) : most;
-        if (mean) base += (double)y[c] * mean[c];
-    }
-    float inverse = finite && most > 1e-30f ? 127 / most : 0, log2_scale = job->scale * log2_e;
-    memset(weights, 0, (size_t)groups * 16);
-    for (int64_t c = 0; c < dim && inverse > 0; c++) {
-        int32_t code = (int32_t)lrintf(y[c] * inverse);
-        weights[c / 16 * 16 + c % 4 * 4 + c / 4 % 4] = (int8_t)code;
-        sum += code;
-    }
-    float unit = inverse > 0 ? most / 127 * log2_scale : 0;
-    job->room.factor[head] = unit * levels->unit;
-    job->room.offset[head] = unit * levels->floor * (float)sum;
-    job->room.base[head] = (float)(base * log2_scale);
-    if (!isfinite(job->room.factor[head] * 1e15f) || !isfinite(job->room.offset[head] * 1e15f))
-        job->room.factor[head] = job->room.offset[head] = 0;
-}
-
-static void query_task(void *context, int64_t head, uint32_t worker) {
-    (void)worker;
-    const select_job *job = context;
-    float y[LHK_ADAMAS_MOST_DIM + 16] __attribute__((aligned(64)));
-    const void *from = lhk_row(job->q, 0, head);
-    for (int64_t c = 0; c < job->c->dim_k; c++) y[c] = lhk_load_element(from, job->q->dtype, c);
-    if (job->c->scoring == LHK_ADAMAS_EXACT) {
-        memcpy(job->room.queries + head * job->c->dim_k, y, job->c->dim_k * sizeof *y);
-        job->room.base[head] = 0;
-        return;
-    }
-    job->kernel->hadamard(y, job->c->dim_k);
-    if (job->c->scoring == LHK_ADAMAS_ASYMMETRIC) weigh_query(job, head, y);
-    else code_query(job, y, job->room.planes + head * 3 * lhk_adamas_words(job->c->dim_k));
 }
 
 // ---- scores ----
@@ -312,6 +215,12 @@ static void show(const select_job *job, lhk_selection *out) {
 
 // ---- the call ----
 
+/// Runs tasks of about `nanoseconds` together: on this thread where waking others would take as long.
+static void run_tasks(const lhk_host *host, int64_t tasks, double nanoseconds, lhk_task task, select_job *job) {
+    if (nanoseconds > 20000) lhk_parallel_for(host, tasks, task, job);
+    else for (int64_t i = 0; i < tasks; i++) task(job, i, 0);
+}
+
 static lhk_status check_call(const lhk_instance *index, const lhk_tensor *q, lhk_store_ref store,
                              const lhk_attention_params *params, lhk_error *error) {
     const lhk_adamas_config *c = &index->config;
@@ -360,9 +269,10 @@ lhk_status lhk_adamas_select(lhk_instance *index, const lhk_host *host, const lh
     carve_room(c, index->length, host->workers, workspace->data, &job.room, &bytes);
     if (c->remainder) status = lhk_adamas_sum_values(index, host, store, job.room.row, error);
     if (status) return status;
-    lhk_parallel_for(host, c->query_heads, query_task, &job);
-    lhk_parallel_for(host, c->kv_heads * job.room.chunks, scan_task, &job);
-    lhk_parallel_for(host, c->kv_heads, pick_task, &job);
+    double scores = (double)index->length * c->query_heads * c->dim_k / 128;
+    run_tasks(host, c->query_heads, 300.0 * c->query_heads, lhk_adamas_query_task, &job);
+    run_tasks(host, c->kv_heads * job.room.chunks, scores / job.kernel->speed, scan_task, &job);
+    run_tasks(host, c->kv_heads, 500.0 * c->query_heads + scores / 20, pick_task, &job);
     show(&job, out);
     return LHK_OK;
 }

@@ -51,8 +51,8 @@ LHK_ALWAYS_INLINE void LHK_NAME(add_bits)(const int rows, const uint8_t *bits, i
 LHK_ALWAYS_INLINE void LHK_NAME(finish_values)(const int rows, const lhk_instance *store, const lhk_commvq_layout *l,
                                                uint32_t head, const LHK_NAME(bit_sums) * sums, float *out, int64_t ldo) {
     const int64_t dim = l->dim_v, bits = l->value_bits;
-    const float *table = (const float *)(const void *)lhk_commvq_at(store, l->value_rows) + (int64_t)head * bits * dim;
-    const float *offset = (const float *)(const void *)lhk_commvq_at(store, l->value_offset) + (int64_t)head * dim;
+    const float *table = lhk_commvq_floats_at(store, l->value_rows) + (int64_t)head * bits * dim;
+    const float *offset = lhk_commvq_floats_at(store, l->value_offset) + (int64_t)head * dim;
     for (int64_t c = 0; c < dim; c += 16) {
         lhk_commvq_floats sum[LHK_COMMVQ_ROWS], row;
         memcpy(&row, offset + c, sizeof row);
@@ -148,7 +148,7 @@ void LHK_NAME(accumulate)(const lhk_instance *store, uint32_t head, const float 
     const lhk_commvq_layout l = lhk_commvq_layout_of(lhk_commvq(store));
     for (int32_t r = 0; r < rows; r += LHK_COMMVQ_ROWS, p += LHK_COMMVQ_ROWS * ldp, out += LHK_COMMVQ_ROWS * ldo) {
 #define LHK_COMMVQ_CALL(R) case R: LHK_NAME(accumulate_rows)(R, store, &l, head, p, ldp, keys, out, ldo); break;
-        switch (lhk_min(LHK_COMMVQ_ROWS, rows - r)) { LHK_COMMVQ_CALL(1) LHK_COMMVQ_CALL(2) LHK_COMMVQ_CALL(3) LHK_COMMVQ_CALL(4) }
+        switch (lhk_min(LHK_COMMVQ_ROWS, rows - r)) { LHK_COMMVQ_EACH(LHK_COMMVQ_CALL) }
 #undef LHK_COMMVQ_CALL
     }
 }

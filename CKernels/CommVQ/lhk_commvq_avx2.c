@@ -17,7 +17,8 @@ LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_commvq_floats 
 LHK_ALWAYS_INLINE void LHK_NAME(add)(lhk_commvq_floats *sum, const lhk_commvq_floats *x, float factor) {
     for (int i = 0; i < 16; i += 8) {
         float *to = (float *)sum + i;
-        _mm256_storeu_ps(to, _mm256_fmadd_ps(_mm256_loadu_ps((const float *)x + i), _mm256_set1_ps(factor), _mm256_loadu_ps(to)));
+        const __m256 row = _mm256_loadu_ps((const float *)x + i);
+        _mm256_storeu_ps(to, _mm256_fmadd_ps(row, _mm256_set1_ps(factor), _mm256_loadu_ps(to)));
     }
 }
 
@@ -37,13 +38,13 @@ LHK_ALWAYS_INLINE void LHK_NAME(widen)(__m256i bytes, int32_t exponent, bool fir
 LHK_ALWAYS_INLINE void LHK_NAME(sums)(const int8_t *table, int64_t pairs, const uint8_t *codes, int32_t exponent, bool first,
                                       int16_t (*sums)[2][LHK_COMMVQ_BLOCK]) {
     const __m256i nibble = _mm256_set1_epi8(15);
-    for (int64_t j = 0; j < pairs; j++, table += 32)
+    for (int64_t j = 0; j < pairs; j++, table += LHK_COMMVQ_STAGE * 32)
         for (int t = 0; t < LHK_COMMVQ_BLOCK; t += 32) {
             __m256i x = _mm256_setzero_si256(), y = x;
             for (int r = 0; r < LHK_COMMVQ_STAGE; r++) {
                 const __m256i both = _mm256_loadu_si256((const __m256i *)(codes + r * LHK_COMMVQ_BLOCK + t));
                 const __m256i a = _mm256_and_si256(both, nibble), b = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
-                const __m128i *level = (const __m128i *)(table + r * pairs * 32);
+                const __m128i *level = (const __m128i *)(table + r * 32);
                 const __m256i tx = _mm256_broadcastsi128_si256(_mm_loadu_si128(level));
                 const __m256i ty = _mm256_broadcastsi128_si256(_mm_loadu_si128(level + 1));
                 x = _mm256_add_epi8(x, _mm256_shuffle_epi8(tx, a));
@@ -88,8 +89,8 @@ LHK_ALWAYS_INLINE void LHK_NAME(dots)(const int rows, int64_t pairs, const int16
 /// weights of the tokens whose bit is set.
 LHK_ALWAYS_INLINE void LHK_NAME(bit_dots)(const int rows, const uint8_t *bits, int64_t n, const int16_t *w,
                                           int32_t (*acc)[LHK_COMMVQ_MAX_BITS]) {
-    const __m256i place = _mm256_setr_epi16(0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0x100, 0x200, 0x400, 0x800, 0x1000,
-                                            0x2000, 0x4000, (int16_t)0x8000);
+    const __m256i place = _mm256_setr_epi16(0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0x100, 0x200, 0x400, 0x800,
+                                            0x1000, 0x2000, 0x4000, (int16_t)0x8000);
     for (int64_t k = 0; k < n; k += 8) {
         __m256i sum[LHK_COMMVQ_ROWS][2];  // two lanes of 32 bits per channel
         for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();

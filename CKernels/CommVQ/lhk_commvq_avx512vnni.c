@@ -21,7 +21,8 @@ LHK_ALWAYS_INLINE void LHK_NAME(add)(lhk_commvq_floats *sum, const lhk_commvq_fl
 /// Adds 64 bytes, shifted, to 64 words: as the high bytes of words they are shifted by 8, in the order of tokens.
 LHK_ALWAYS_INLINE void LHK_NAME(widen)(__m512i bytes, int32_t exponent, bool first, int16_t *to) {
     const __m128i back = _mm_cvtsi32_si128(8 - exponent);
-    __m512i low = _mm512_unpacklo_epi8(_mm512_setzero_si512(), bytes), high = _mm512_unpackhi_epi8(_mm512_setzero_si512(), bytes);
+    __m512i low = _mm512_unpacklo_epi8(_mm512_setzero_si512(), bytes);
+    __m512i high = _mm512_unpackhi_epi8(_mm512_setzero_si512(), bytes);
     if (!__builtin_constant_p(exponent)) {
         low = _mm512_sra_epi16(low, back);
         high = _mm512_sra_epi16(high, back);
@@ -45,12 +46,12 @@ LHK_ALWAYS_INLINE void LHK_NAME(sums)(const int8_t *table, int64_t pairs, const 
         a[r] = _mm512_and_si512(both, nibble);
         b[r] = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
     }
-    for (int64_t j = 0; j < pairs; j++, table += 32) {
+    for (int64_t j = 0; j < pairs; j++, table += LHK_COMMVQ_STAGE * 32) {
         __m512i x = _mm512_setzero_si512(), y = x;
         LHK_UNROLL
         for (int r = 0; r < LHK_COMMVQ_STAGE; r++) {
-            const __m512i tx = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(table + r * pairs * 32)));
-            const __m512i ty = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(table + r * pairs * 32 + 16)));
+            const __m512i tx = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(table + r * 32)));
+            const __m512i ty = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(table + r * 32 + 16)));
             x = _mm512_add_epi8(x, _mm512_shuffle_epi8(tx, a[r]));
             y = _mm512_add_epi8(y, _mm512_shuffle_epi8(ty, a[r]));
             x = _mm512_sub_epi8(x, _mm512_shuffle_epi8(ty, b[r]));

@@ -4,13 +4,14 @@
 
 /// The turn of a token: cosines [P], then sines [P].
 static void LHK_NAME(turn_of)(const lhk_instance *store, const lhk_commvq_layout *l, int64_t token, float *out) {
-    const int64_t block = token / LHK_COMMVQ_BLOCK, pairs = l->pairs;
-    const float *near = (const float *)(const void *)lhk_commvq_at(store, l->turn_block) + block % LHK_COMMVQ_TURNS * 2 * pairs;
-    const float *far = (const float *)(const void *)lhk_commvq_at(store, l->turn_far) + block / LHK_COMMVQ_TURNS * 2 * pairs;
-    const int16_t *within = (const int16_t *)(const void *)lhk_commvq_at(store, l->turn_token) + token % LHK_COMMVQ_BLOCK;
+    const int64_t pairs = l->pairs;
+    const float *near, *far;
+    lhk_commvq_turns(store, l, token, &near, &far);
+    const float *within = lhk_commvq_floats_at(store, l->turn_rows) + token % LHK_COMMVQ_BLOCK * 2 * pairs;
     for (int64_t j = 0; j < pairs; j++) {
-        float c = near[j] * far[j] - near[pairs + j] * far[pairs + j], s = near[j] * far[pairs + j] + near[pairs + j] * far[j];
-        float tc = (float)within[j * 128] * 0x1p-14f, ts = (float)within[j * 128 + 64] * 0x1p-14f;
+        float c = near[j] * far[j] - near[pairs + j] * far[pairs + j];
+        float s = near[j] * far[pairs + j] + near[pairs + j] * far[j];
+        float tc = within[j], ts = within[pairs + j];
         out[j] = c * tc - s * ts;
         out[pairs + j] = c * ts + s * tc;
     }
@@ -75,17 +76,17 @@ LHK_ALWAYS_INLINE void LHK_NAME(fill_rows)(LHK_NAME(level) * level, int64_t pair
 static void LHK_NAME(take_level)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, uint32_t r,
                                  LHK_NAME(level) * out) {
     const uint64_t level = (uint64_t)head * l->levels + r;
-    const int8_t *table = (const int8_t *)lhk_commvq_at(store, l->key_table) + level * l->pairs * 32;
-    const float *steps = (const float *)(const void *)lhk_commvq_at(store, l->key_step) + head * l->pairs;
+    const int8_t *table = lhk_commvq_key_entries(store, l, level);
+    const float *steps = lhk_commvq_floats_at(store, l->key_step) + head * l->pairs;
     const int32_t *exponents = (const int32_t *)(const void *)lhk_commvq_at(store, l->key_exponent) + head * l->stages;
-    const float *weights = (const float *)(const void *)lhk_commvq_at(store, l->key_weight) + head * l->pairs;
+    const float *weights = lhk_commvq_floats_at(store, l->key_weight) + head * l->pairs;
     const float factor = (float)(1 << exponents[r / LHK_COMMVQ_STAGE]);
-    out->norm = (const float *)(const void *)lhk_commvq_at(store, l->key_norm) + level * 16;
-    out->cross = (const float *)(const void *)lhk_commvq_at(store, l->key_cross) + level * 256;
+    out->norm = lhk_commvq_floats_at(store, l->key_norm) + level * 16;
+    out->cross = lhk_commvq_floats_at(store, l->key_cross) + level * 256;
     for (uint32_t j = 0; j < l->pairs; j++)
         for (int c = 0; c < 16; c++) {
-            out->x[j][c] = (float)table[j * 32 + c] * (steps[j] * weights[j] * factor);
-            out->y[j][c] = (float)table[j * 32 + 16 + c] * (steps[j] * weights[j] * factor);
+            out->x[j][c] = (float)table[j * LHK_COMMVQ_STAGE * 32 + c] * (steps[j] * weights[j] * factor);
+            out->y[j][c] = (float)table[j * LHK_COMMVQ_STAGE * 32 + 16 + c] * (steps[j] * weights[j] * factor);
         }
     LHK_NAME(fill_rows)(out, l->pairs);
 }
@@ -142,14 +143,15 @@ static void LHK_NAME(take_keys)(const lhk_commvq_append_job *job, uint32_t head,
                                 float (*out)[LHK_COMMVQ_MAX_DIM]) {
     const lhk_commvq_layout *l = &job->layout;
     const uint16_t *channels = (const uint16_t *)(const void *)lhk_commvq_at(job->store, l->channels);
-    const float *weights = (const float *)(const void *)lhk_commvq_at(job->store, l->key_weight) + head * l->pairs;
+    const float *weights = lhk_commvq_floats_at(job->store, l->key_weight) + head * l->pairs;
     const int64_t pairs = l->pairs;
     float row[LHK_COMMVQ_MAX_DIM];
     for (int64_t token = begin; token < end; token++, inverse++, turns++, out++) {
         const float factor = isnan(*inverse) ? 0 : *inverse, *turn = *turns;
         lhk_commvq_load_row(job, token, head, false, row);
         for (int64_t j = 0; j < pairs; j++) {
-            const float x = factor != 0 ? row[channels[j]] * factor : 0, y = factor != 0 ? row[channels[pairs + j]] * factor : 0;
+            const float x = factor != 0 ? row[channels[j]] * factor : 0;
+            const float y = factor != 0 ? row[channels[pairs + j]] * factor : 0;
             (*out)[j] = (x * turn[j] + y * turn[pairs + j]) * weights[j];
             (*out)[pairs + j] = (y * turn[j] - x * turn[pairs + j]) * weights[j];
         }
@@ -181,5 +183,6 @@ static void LHK_NAME(encode_keys)(const lhk_commvq_append_job *job, int64_t begi
             squares[i] += LHK_NAME(dot16)(rest[i], rest[i], dim);
         }
     }
-    for (int64_t i = 0; i < count; i++) ((uint16_t *)(void *)block)[t0 + i] = LHK_NAME(scale)(inverse[i], dots[i], squares[i]);
+    uint16_t *scales = (uint16_t *)(void *)block + t0;
+    for (int64_t i = 0; i < count; i++) scales[i] = LHK_NAME(scale)(inverse[i], dots[i], squares[i]);
 }

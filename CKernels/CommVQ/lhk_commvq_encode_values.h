@@ -3,12 +3,6 @@
 
 #define LHK_COMMVQ_SWEEPS 4  ///< most rounds over the bits of a value
 
-/// The codebook of a head's values, as an encoder needs it.
-typedef struct LHK_NAME(value_book) {
-    int64_t bits, dim;
-    const float *columns, *gram, *centre;  ///< [dim][bits], [bits][bits], [dim]
-} LHK_NAME(value_book);
-
 /// out[n] += sum over rows of factor times row [n]; n is a multiple of 64.
 LHK_ALWAYS_INLINE void LHK_NAME(add_rows)(const float *factors, const float *rows, int64_t count, int64_t n, float *out) {
     for (int64_t k = 0; k < n; k += 64) {
@@ -25,19 +19,29 @@ LHK_ALWAYS_INLINE void LHK_NAME(add_rows)(const float *factors, const float *row
     }
 }
 
-/// Bits whose sum of rows is near to value x: coordinate descent from the signs of the products with the rows.
-static void LHK_NAME(find_bits)(const LHK_NAME(value_book) * book, const float *x, uint8_t *bit) {
-    const int64_t bits = book->bits, dim = book->dim;
+/// Bits whose sum of rows is near to value x: decided one by one, the longest row first, each with those before it taken out
+/// (as receivers of several antennas do); then coordinate descent.
+static void LHK_NAME(find_bits)(const lhk_commvq_value_tables *book, int64_t bits, int64_t dim, const float *x,
+                                uint8_t *bit) {
     const float *gram = book->gram;
     _Alignas(64) float slope[LHK_COMMVQ_MAX_BITS], half[LHK_COMMVQ_MAX_BITS];  // of the error's square; bits as +-1/2
     float minus[LHK_COMMVQ_MAX_BITS], rest[LHK_COMMVQ_MAX_DIM];
     for (int64_t c = 0; c < dim; c++) rest[c] = x[c] - book->centre[c];
     memset(slope, 0, (size_t)bits * sizeof *slope);
-    LHK_NAME(add_rows)(rest, book->columns, dim, bits, slope);
-    for (int64_t k = 0; k < bits; k++) {
-        half[k] = slope[k] > 0 ? 0.5f : -0.5f;
-        minus[k] = -half[k];
+    LHK_NAME(add_rows)(rest, book->white, dim, bits, slope);
+    for (int64_t i = bits - 1; i >= 0; i--) {
+        half[i] = slope[i] > 0 ? 0.5f : -0.5f;
+        minus[i] = -half[i];
+        for (int64_t k = 0; k < i; k += 16) {
+            lhk_commvq_floats row, sum;
+            memcpy(&row, book->lower + i * bits + k, sizeof row);
+            memcpy(&sum, slope + k, sizeof sum);
+            sum += minus[i] * row;
+            memcpy(slope + k, &sum, sizeof sum);
+        }
     }
+    memset(slope, 0, (size_t)bits * sizeof *slope);
+    LHK_NAME(add_rows)(rest, book->columns, dim, bits, slope);
     LHK_NAME(add_rows)(minus, gram, bits, bits, slope);
     for (int sweep = 0, flips = 1; sweep < LHK_COMMVQ_SWEEPS && flips; sweep++) {
         flips = 0;
@@ -57,8 +61,8 @@ static void LHK_NAME(find_bits)(const LHK_NAME(value_book) * book, const float *
 static void LHK_NAME(sum_rows)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, const uint8_t *bit,
                                float *out) {
     const int64_t bits = l->value_bits, dim = l->dim_v;
-    const float *rows = (const float *)(const void *)lhk_commvq_at(store, l->value_rows) + (int64_t)head * bits * dim;
-    const float *offset = (const float *)(const void *)lhk_commvq_at(store, l->value_offset) + (int64_t)head * dim;
+    const float *rows = lhk_commvq_floats_at(store, l->value_rows) + (int64_t)head * bits * dim;
+    const float *offset = lhk_commvq_floats_at(store, l->value_offset) + (int64_t)head * dim;
     for (int64_t c = 0; c < dim; c += 16) {
         lhk_commvq_floats sum, row;
         memcpy(&sum, offset + c, sizeof sum);
@@ -84,16 +88,13 @@ static void LHK_NAME(encode_values)(const lhk_commvq_append_job *job, int64_t be
     uint8_t bit[LHK_COMMVQ_MAX_BITS];
     LHK_NAME(norms)(job, begin, end, true, inverse);
     for (uint32_t head = 0; head < l->kv_heads; head++) {
-        const LHK_NAME(value_book) book = {
-            bits, dim, (const float *)(const void *)lhk_commvq_at(job->store, l->value_columns) + (int64_t)head * bits * dim,
-            (const float *)(const void *)lhk_commvq_at(job->store, l->value_gram) + (int64_t)head * bits * bits,
-            (const float *)(const void *)lhk_commvq_at(job->store, l->value_centre) + (int64_t)head * dim};
+        const lhk_commvq_value_tables book = lhk_commvq_search(job->store, l, head);
         for (int64_t token = begin; token < end; token++) {
             const int64_t i = token - begin, t = t0 + i;
             const float factor = isnan(inverse[i]) ? 0 : inverse[i];
             lhk_commvq_load_row(job, token, head, true, x);
             for (int64_t c = 0; c < dim; c++) x[c] = factor != 0 ? x[c] * factor : 0;
-            LHK_NAME(find_bits)(&book, x, bit);
+            LHK_NAME(find_bits)(&book, bits, dim, x, bit);
             LHK_NAME(sum_rows)(job->store, l, head, bit, sum);
             dots[i] += LHK_NAME(dot16)(x, sum, dim);
             squares[i] += LHK_NAME(dot16)(sum, sum, dim);

@@ -33,13 +33,13 @@ LHK_ALWAYS_INLINE void LHK_NAME(widen)(int8x16_t bytes, int32_t exponent, bool f
 /// Sums of bytes may wrap on the way; where they end, they fit.
 LHK_ALWAYS_INLINE void LHK_NAME(sums)(const int8_t *table, int64_t pairs, const uint8_t *codes, int32_t exponent, bool first,
                                       int16_t (*sums)[2][LHK_COMMVQ_BLOCK]) {
-    for (int64_t j = 0; j < pairs; j++, table += 32)
+    for (int64_t j = 0; j < pairs; j++, table += LHK_COMMVQ_STAGE * 32)
         for (int t = 0; t < LHK_COMMVQ_BLOCK; t += 16) {
             int8x16_t x = vdupq_n_s8(0), y = x;
             for (int r = 0; r < LHK_COMMVQ_STAGE; r++) {
                 const uint8x16_t both = vld1q_u8(codes + r * LHK_COMMVQ_BLOCK + t);
                 const uint8x16_t a = vandq_u8(both, vdupq_n_u8(15)), b = vshrq_n_u8(both, 4);
-                const int8x16_t tx = vld1q_s8(table + r * pairs * 32), ty = vld1q_s8(table + r * pairs * 32 + 16);
+                const int8x16_t tx = vld1q_s8(table + r * 32), ty = vld1q_s8(table + r * 32 + 16);
                 x = vsubq_s8(vaddq_s8(x, vqtbl1q_s8(tx, a)), vqtbl1q_s8(ty, b));
                 y = vaddq_s8(vaddq_s8(y, vqtbl1q_s8(ty, a)), vqtbl1q_s8(tx, b));
             }

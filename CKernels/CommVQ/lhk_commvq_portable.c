@@ -9,15 +9,17 @@ LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_commvq_floats 
     for (int i = 0; i < 16; i++) (*to)[i] = lhk_f16_to_f32(from[i]);
 }
 
-LHK_ALWAYS_INLINE void LHK_NAME(add)(lhk_commvq_floats *sum, const lhk_commvq_floats *x, float factor) { *sum += *x * factor; }
+LHK_ALWAYS_INLINE void LHK_NAME(add)(lhk_commvq_floats *sum, const lhk_commvq_floats *x, float factor) {
+    *sum += *x * factor;
+}
 
 LHK_ALWAYS_INLINE void LHK_NAME(sums)(const int8_t *table, int64_t pairs, const uint8_t *codes, int32_t exponent, bool first,
                                       int16_t (*sums)[2][LHK_COMMVQ_BLOCK]) {
-    for (int64_t j = 0; j < pairs; j++, table += 32)
+    for (int64_t j = 0; j < pairs; j++, table += LHK_COMMVQ_STAGE * 32)
         for (int t = 0; t < LHK_COMMVQ_BLOCK; t++) {
             int32_t x = 0, y = 0;
             for (int r = 0; r < LHK_COMMVQ_STAGE; r++) {
-                const int8_t *level = table + r * pairs * 32;
+                const int8_t *level = table + r * 32;
                 const uint8_t both = codes[r * LHK_COMMVQ_BLOCK + lhk_commvq_place(t)];
                 const int a = both & 15, b = both >> 4;
                 x += level[a] - level[16 + b];

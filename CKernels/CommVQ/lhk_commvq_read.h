@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Tokens as rows of floats: `read_rows`, and what lists and unpacking take from it. Included by every ISA file after the encoder; plain
-/// arithmetic without FMA, so that all agree on every bit.
+/// Tokens as rows of floats: `read_rows`, and what lists and unpacking take from it. Included by every ISA file after the
+/// encoder; plain arithmetic without FMA, so that all agree on every bit.
 
 /// Up to 64 tokens of a head, gathered.
 typedef struct LHK_NAME(tile) {
@@ -49,23 +49,35 @@ LHK_ALWAYS_INLINE void LHK_NAME(all_sums)(const lhk_instance *store, const lhk_c
                        sums);
 }
 
-static void LHK_NAME(read_key)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, const LHK_NAME(tile) * tile,
-                               int64_t i, float *out) {
+/// Key i of a tile, which is codes: planar, turned to its position.
+LHK_ALWAYS_INLINE void LHK_NAME(planar_key)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head,
+                                            const LHK_NAME(tile) * tile, int64_t i, float *out) {
     const int64_t pairs = l->pairs;
+    const float *steps = lhk_commvq_floats_at(store, l->key_step) + head * l->pairs, scale = tile->key_scales[i];
+    float turn[LHK_COMMVQ_MAX_DIM], sums[LHK_COMMVQ_MAX_DIM];
+    LHK_NAME(turn_of)(store, l, tile->tokens[i], turn);
+    for (int64_t j = 0; j < pairs; j++) {
+        sums[j] = (float)tile->sums[j][0][i];
+        sums[pairs + j] = (float)tile->sums[j][1][i];
+    }
+    for (int64_t j = 0; j < pairs; j++) {
+        const float x = sums[j] * steps[j], y = sums[pairs + j] * steps[j];
+        out[j] = (x * turn[j] - y * turn[pairs + j]) * scale;
+        out[pairs + j] = (y * turn[j] + x * turn[pairs + j]) * scale;
+    }
+}
+
+static void LHK_NAME(read_key)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head,
+                               const LHK_NAME(tile) * tile, int64_t i, float *out) {
     if (tile->exact[i]) {
         const uint16_t *row = lhk_commvq_exact(store, l, tile->tokens[i]) + head * (l->dim_k + l->dim_v);
         for (int64_t c = 0; c < l->dim_k; c++) out[c] = lhk_bf16_to_f32(row[c]);
         return;
     }
     const uint16_t *channels = (const uint16_t *)(const void *)lhk_commvq_at(store, l->channels);
-    const float *steps = (const float *)(const void *)lhk_commvq_at(store, l->key_step) + head * l->pairs;
-    float turn[LHK_COMMVQ_MAX_DIM];
-    LHK_NAME(turn_of)(store, l, tile->tokens[i], turn);
-    for (int64_t j = 0; j < pairs; j++) {
-        const float x = (float)tile->sums[j][0][i] * steps[j], y = (float)tile->sums[j][1][i] * steps[j];
-        out[channels[j]] = (x * turn[j] - y * turn[pairs + j]) * tile->key_scales[i];
-        out[channels[pairs + j]] = (y * turn[j] + x * turn[pairs + j]) * tile->key_scales[i];
-    }
+    float key[LHK_COMMVQ_MAX_DIM];
+    LHK_NAME(planar_key)(store, l, head, tile, i, key);
+    for (int64_t c = 0; c < l->dim_k; c++) out[channels[c]] = key[c];
 }
 
 static void LHK_NAME(read_value)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head,

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Scores from codes. The tile operations are written once and included by every ISA file inside its target region, which defines
+/// Scores from codes. The tile operations are written once and included by every ISA file inside its target region, which
+/// defines
 ///   LHK_NAME(x)     a name per ISA
 ///   LHK_NAME(halves)(from, to)   16 half-precision numbers to floats
 ///   LHK_NAME(sums)(table, pairs, codes, exponent, first, sums)   adds 2^exponent times the sums of a stage: for 64 tokens and
-///       each pair x += x_a - y_b, y += y_a + x_b over 8 levels of codes [8][64], table [8][pairs][x, y][16]; `first` sets
+///       each pair x += x_a - y_b, y += y_a + x_b over 8 levels of codes [8][64], table [pairs][8][x, y][16]; `first` sets
 ///   LHK_NAME(dots)(rows, pairs, sums, turns, q, acc)   acc[r][t] = sum over pairs of q_r . turned(sums): turned with cosines
 ///       and sines of 2^14, each product rounded to 16 bits after a shift by 15; q [rows][pairs][2]
 ///   LHK_NAME(add)(sum, x, factor)   sum += x * factor, 16 floats, rounded once or twice
@@ -19,7 +20,7 @@ typedef struct LHK_NAME(queries) {
 static void LHK_NAME(take_queries)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, const float *q,
                                    int64_t ldq, int32_t rows, LHK_NAME(queries) * out) {
     const uint16_t *channels = (const uint16_t *)(const void *)lhk_commvq_at(store, l->channels);
-    const float *steps = (const float *)(const void *)lhk_commvq_at(store, l->key_step) + head * l->pairs;
+    const float *steps = lhk_commvq_floats_at(store, l->key_step) + head * l->pairs;
     const int64_t pairs = l->pairs;
     for (int32_t r = 0; r < rows; r++, q += ldq) {
         float *to = out->q[r], most = 0;
@@ -51,9 +52,9 @@ static void LHK_NAME(take_queries)(const lhk_instance *store, const lhk_commvq_l
 /// Queries turned back by the first token of a block, rounded: [rows][pairs][2].
 LHK_ALWAYS_INLINE void LHK_NAME(turn_queries)(const lhk_instance *store, const lhk_commvq_layout *l, int64_t token,
                                               const LHK_NAME(queries) * q, int32_t rows, int16_t *out) {
-    const int64_t block = token / LHK_COMMVQ_BLOCK, pairs = l->pairs;
-    const float *near = (const float *)(const void *)lhk_commvq_at(store, l->turn_block) + block % LHK_COMMVQ_TURNS * 2 * pairs;
-    const float *far = (const float *)(const void *)lhk_commvq_at(store, l->turn_far) + block / LHK_COMMVQ_TURNS * 2 * pairs;
+    const int64_t pairs = l->pairs;
+    const float *near, *far;
+    lhk_commvq_turns(store, l, token, &near, &far);
     for (int64_t j = 0; j < pairs; j += 16) {
         lhk_commvq_floats nc, ns, fc, fs, x, y;
         memcpy(&nc, near + j, sizeof nc);
@@ -65,7 +66,8 @@ LHK_ALWAYS_INLINE void LHK_NAME(turn_queries)(const lhk_instance *store, const l
             memcpy(&x, q->q[r] + j, sizeof x);
             memcpy(&y, q->q[r] + pairs + j, sizeof y);
             // The integer lies in the low 16 bits of the sum with 1.5 * 2^23, rounded to nearest even.
-            const lhk_commvq_ints a = (lhk_commvq_ints)(x * c + y * s + 0x1.8p23f), b = (lhk_commvq_ints)(y * c - x * s + 0x1.8p23f);
+            const lhk_commvq_ints a = (lhk_commvq_ints)(x * c + y * s + 0x1.8p23f);
+            const lhk_commvq_ints b = (lhk_commvq_ints)(y * c - x * s + 0x1.8p23f);
             const lhk_commvq_ints both = (a & 0xffff) | b << 16;
             memcpy(out + (r * pairs + j) * 2, &both, sizeof both);
         }
@@ -90,16 +92,46 @@ static void LHK_NAME(score_exact)(const lhk_instance *store, const lhk_commvq_la
     }
 }
 
+/// Dot products of up to 2 * LHK_COMMVQ_ROWS rows with one, n a multiple of 16: lanes are folded, not summed in order.
+LHK_ALWAYS_INLINE void LHK_NAME(row_dots)(const float (*q)[LHK_COMMVQ_MAX_DIM], int32_t rows, const float *key, int64_t n,
+                                          float *out, int64_t ldo) {
+    for (int32_t r = 0; r < rows; r++) {
+        lhk_commvq_floats sum = {0}, x;
+        float lanes[16];
+        for (int64_t c = 0; c < n; c += 16) {
+            lhk_commvq_floats y;
+            memcpy(&x, q[r] + c, sizeof x);
+            memcpy(&y, key + c, sizeof y);
+            sum += x * y;
+        }
+        memcpy(lanes, &sum, sizeof sum);
+        for (int half = 8; half; half /= 2)
+            for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
+        out[r * ldo] = lanes[0];
+    }
+}
+
 static void LHK_NAME(score_list)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, const float *q,
                                  int64_t ldq, int32_t rows, const lhk_keys *keys, float *scores, int64_t lds) {
+    const uint16_t *channels = (const uint16_t *)(const void *)lhk_commvq_at(store, l->channels);
     LHK_NAME(tile) tile;
-    _Alignas(64) float key[LHK_COMMVQ_MAX_DIM];
-    for (int64_t first = 0; first < keys->count; first += tile.count) {
-        LHK_NAME(gather)(store, l, head, keys, first, true, &tile);
-        LHK_NAME(all_sums)(store, l, head, tile.codes, tile.sums);
-        for (int64_t i = 0; i < tile.count; i++) {
-            LHK_NAME(read_key)(store, l, head, &tile, i, key);
-            for (int32_t r = 0; r < rows; r++) scores[r * lds + first + i] = LHK_NAME(dot16)(q + r * ldq, key, l->dim_k);
+    _Alignas(64) float key[LHK_COMMVQ_MAX_DIM], planar[2 * LHK_COMMVQ_ROWS][LHK_COMMVQ_MAX_DIM];
+    for (int32_t r0 = 0; r0 < rows; r0 += 2 * LHK_COMMVQ_ROWS, q += 2 * LHK_COMMVQ_ROWS * ldq) {
+        const int32_t n = (int32_t)lhk_min(2 * LHK_COMMVQ_ROWS, rows - r0);
+        for (int32_t r = 0; r < n; r++)
+            for (int64_t c = 0; c < l->dim_k; c++) planar[r][c] = q[r * ldq + channels[c]];
+        for (int64_t first = 0; first < keys->count; first += tile.count) {
+            float *to = scores + r0 * lds + first;
+            LHK_NAME(gather)(store, l, head, keys, first, true, &tile);
+            LHK_NAME(all_sums)(store, l, head, tile.codes, tile.sums);
+            for (int64_t i = 0; i < tile.count; i++, to++) {
+                if (tile.exact[i]) {
+                    LHK_NAME(score_exact)(store, l, head, q, ldq, n, tile.tokens[i], tile.tokens[i] + 1, to, lds);
+                    continue;
+                }
+                LHK_NAME(planar_key)(store, l, head, &tile, i, key);
+                LHK_NAME(row_dots)((const float (*)[LHK_COMMVQ_MAX_DIM])planar, n, key, l->dim_k, to, lds);
+            }
         }
     }
 }
@@ -147,12 +179,13 @@ void LHK_NAME(score)(const lhk_instance *store, uint32_t head, const float *q, i
                 float *to = scores + (r0 + r) * lds + begin - first;
                 const LHK_NAME(queries) *some = &queries[r / LHK_COMMVQ_ROWS];
 #define LHK_COMMVQ_CALL(R) case R: LHK_NAME(score_block)(R, store, &l, block, some, begin, end, sums, to, lds); break;
-                switch (lhk_min(LHK_COMMVQ_ROWS, n - r)) { LHK_COMMVQ_CALL(1) LHK_COMMVQ_CALL(2) LHK_COMMVQ_CALL(3) LHK_COMMVQ_CALL(4) }
+                switch (lhk_min(LHK_COMMVQ_ROWS, n - r)) { LHK_COMMVQ_EACH(LHK_COMMVQ_CALL) }
 #undef LHK_COMMVQ_CALL
             }
         }
     }
     const int64_t sinks = lhk_min(last, low);
     LHK_NAME(score_exact)(store, &l, head, q, ldq, rows, first, sinks, scores, lds);
-    LHK_NAME(score_exact)(store, &l, head, q, ldq, rows, lhk_max(codes, first), last, scores + (lhk_max(codes, first) - first), lds);
+    const int64_t tail = lhk_max(codes, first);
+    LHK_NAME(score_exact)(store, &l, head, q, ldq, rows, tail, last, scores + tail - first, lds);
 }

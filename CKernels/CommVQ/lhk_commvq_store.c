@@ -52,7 +52,8 @@ lhk_status lhk_commvq_append(lhk_instance *store, const lhk_host *host, const lh
                                                state->capacity, error);
     const int64_t n = k->shape[0];
     if (status || n == 0) return status;
-    lhk_commvq_append_job job = {.store = store, .k = k, .v = v, .layout = lhk_commvq_layout_of(state), .first = state->length};
+    lhk_commvq_append_job job = {.store = store, .k = k, .v = v, .layout = lhk_commvq_layout_of(state),
+                                 .first = state->length};
     const int64_t length = state->length + n;
     const int64_t whole = (length - state->recent) / LHK_COMMVQ_BLOCK;  // blocks with enough tokens after them
     job.first_block = state->encoded / LHK_COMMVQ_BLOCK;
@@ -74,8 +75,7 @@ void lhk_commvq_bytes(const lhk_instance *store, lhk_store_bytes *out) {
     const lhk_commvq_layout l = lhk_commvq_layout_of(s);
     const int64_t sinks = lhk_min(s->sinks, s->length);
     const uint64_t exact = (uint64_t)(sinks + s->length - lhk_max(s->encoded, sinks));
-    out->in_use = (uint64_t)lhk_round_up(s->encoded, LHK_COMMVQ_BLOCK) / LHK_COMMVQ_BLOCK * l.block_stride + exact * l.exact_row;
-    out->capacity = (uint64_t)lhk_round_up(s->capacity, LHK_COMMVQ_BLOCK) / LHK_COMMVQ_BLOCK * l.block_stride +
-                    (s->sinks + l.slots) * l.exact_row;
+    out->in_use = lhk_store_used(s->encoded, LHK_COMMVQ_BLOCK, l.block_stride) + exact * l.exact_row;
+    out->capacity = lhk_store_used(s->capacity, LHK_COMMVQ_BLOCK, l.block_stride) + (s->sinks + l.slots) * l.exact_row;
     out->bits_per_token = (double)l.block_stride / LHK_COMMVQ_BLOCK * 8;
 }

@@ -4,11 +4,11 @@
 /// The state is a header, the tables of the layer, rows kept in 16 bit, and blocks of 64 tokens of codes.
 /// Words: P = head_dim_k / 2 rotary pairs, R = bits * head_dim_k / 8 levels of 16 complex vectors, M = R / 8 stages,
 /// N = bits * head_dim_v bits of a value. Planar channels: first members of all pairs, then second members.
-///   key_table    i8  [kv_heads][R][P][x, y][16]   a code's entry is worth 2^exponent[stage] * step[pair]
+///   key_table    i8  [kv_heads][M][P][8 levels][x, y][16]   a code's entry is worth 2^exponent[stage] * step[pair]
 ///   exact rows   bf16 [sinks, then 64 + recent slots][kv_heads][head_dim_k, then head_dim_v]   keys with positions
 ///   a block      f16 key scale [64], f16 value scale [64], then per KV head
-///                key codes [R][64 tokens], a byte a | b << 4 at the token's place, and value bits [16 quads of tokens][N/16][8 bytes], in which
-///                bit 4 * lane + i is bit `lane` of token i of the quad
+///                key codes [R][64 tokens], a byte a | b << 4 at the token's place, and value bits
+///                [16 quads of tokens][N/16][8 bytes], in which bit 4 * lane + i is bit `lane` of token i of the quad
 #ifndef LHK_COMMVQ_STORE_H
 #define LHK_COMMVQ_STORE_H
 
@@ -41,21 +41,45 @@ typedef struct lhk_commvq_state {
 #define LHK_COMMVQ_HEADER 128u
 _Static_assert(sizeof(lhk_commvq_state) <= LHK_COMMVQ_HEADER, "header fits before the tables");
 
+/// What finds the bits of a head's values, in this order in memory.
+typedef struct lhk_commvq_value_tables {
+    float *columns;  ///< [head_dim_v][N]: the rows, transposed
+    float *white;    ///< [head_dim_v][N]: inverse of `lower` times the rows, transposed
+    float *gram;     ///< [N][N]: products of rows
+    float *lower;    ///< [N][N]: with zeros above its diagonal; times its transpose it is the Gram matrix and a ridge
+    float *centre;   ///< [head_dim_v]: offset plus half of all rows
+} lhk_commvq_value_tables;
+
+static inline uint64_t lhk_commvq_search_floats(uint64_t bits, uint64_t dim) {
+    return 2 * bits * dim + 2 * bits * bits + dim;
+}
+
+static inline lhk_commvq_value_tables lhk_commvq_value_tables_at(float *at, uint64_t bits, uint64_t dim) {
+    lhk_commvq_value_tables t = {.columns = at};
+    t.white = t.columns + bits * dim;
+    t.gram = t.white + bits * dim;
+    t.lower = t.gram + bits * bits;
+    t.centre = t.lower + bits * bits;
+    return t;
+}
+
+/// Orders the rows [bits][dim] and fills `out`.
+void lhk_commvq_prepare_values(int64_t bits, int64_t dim, float *rows, const float *offset, lhk_commvq_value_tables *out);
+
 /// Sizes, and offsets from the state's start in bytes.
 typedef struct lhk_commvq_layout {
     uint32_t kv_heads, dim_k, dim_v, pairs, levels, stages, value_bits, slots;
     uint64_t key_table;      ///< i8, see above
     uint64_t key_step;       ///< f32 [kv_heads][P]
-    uint64_t key_weight;     ///< f32 [kv_heads][P]: codes are sought for pairs times these, so that errors count as queries see them
+    uint64_t key_weight;     ///< f32 [kv_heads][P]: codes are sought for pairs times these
     uint64_t key_exponent;   ///< i32 [kv_heads][M], not negative; the sum of 127 << exponent is within 15 bits
     uint64_t key_norm;       ///< f32 [kv_heads][R][16]: squared norms of the vectors
     uint64_t key_cross;      ///< f32 [kv_heads][R][16 a][16 b]: 2 Im of the Gram matrix conj(z_a) z_b
-    uint64_t value_rows;     ///< f32 [kv_heads][N][head_dim_v]
-    uint64_t value_columns;  ///< f32 [kv_heads][head_dim_v][N]
-    uint64_t value_gram;     ///< f32 [kv_heads][N][N]
-    uint64_t value_centre;   ///< f32 [kv_heads][head_dim_v]: offset plus half of all rows
+    uint64_t value_rows;     ///< f32 [kv_heads][N][head_dim_v], norms ascending
+    uint64_t value_search;   ///< f32 [kv_heads]: lhk_commvq_value_tables
     uint64_t value_offset;   ///< f32 [kv_heads][head_dim_v]
     uint64_t turn_token;     ///< i16 [P][cos, sin][64 tokens of a block], times 2^14
+    uint64_t turn_rows;      ///< f32 [64 tokens][cos, sin][P]: the same turns, by tokens
     uint64_t turn_block;     ///< f32 [64][cos, sin][P]: of block u's first token, u modulo 64
     uint64_t turn_far;       ///< f32 [capacity / 4096 + 1][cos, sin][P]: of the first token of 64 blocks
     uint64_t channels;       ///< u16 [head_dim_k]: the model's channel of a planar one
@@ -88,11 +112,10 @@ static inline lhk_commvq_layout lhk_commvq_layout_of(const lhk_commvq_state *s) 
     l.key_norm = lhk_commvq_take(&at, heads * levels * 16, 4);
     l.key_cross = lhk_commvq_take(&at, heads * levels * 256, 4);
     l.value_rows = lhk_commvq_take(&at, heads * bits * dv, 4);
-    l.value_columns = lhk_commvq_take(&at, heads * bits * dv, 4);
-    l.value_gram = lhk_commvq_take(&at, heads * bits * bits, 4);
-    l.value_centre = lhk_commvq_take(&at, heads * dv, 4);
+    l.value_search = lhk_commvq_take(&at, heads * lhk_commvq_search_floats(l.value_bits, l.dim_v), 4);
     l.value_offset = lhk_commvq_take(&at, heads * dv, 4);
     l.turn_token = lhk_commvq_take(&at, pairs * 2 * LHK_COMMVQ_BLOCK, 2);
+    l.turn_rows = lhk_commvq_take(&at, LHK_COMMVQ_BLOCK * 2 * pairs, 4);
     l.turn_block = lhk_commvq_take(&at, LHK_COMMVQ_TURNS * 2 * pairs, 4);
     l.turn_far = lhk_commvq_take(&at, ((uint64_t)s->capacity / (LHK_COMMVQ_TURNS * LHK_COMMVQ_BLOCK) + 1) * 2 * pairs, 4);
     l.channels = lhk_commvq_take(&at, l.dim_k, 2);
@@ -108,10 +131,33 @@ static inline lhk_commvq_layout lhk_commvq_layout_of(const lhk_commvq_state *s) 
 }
 
 static inline uint8_t *lhk_commvq_at(const lhk_instance *store, uint64_t offset) { return (uint8_t *)store + offset; }
+static inline float *lhk_commvq_floats_at(const lhk_instance *store, uint64_t offset) {
+    return (float *)(void *)lhk_commvq_at(store, offset);
+}
 
-/// Place of token t of a block among 64 bytes of codes: where interleaving with zeros, within 128 bits as instruction sets have
-/// it, gives words in the order of tokens.
+/// Entries of a level (head * R + r) and the first pair, [x, y][16]; those of the next pair lie 8 levels further.
+static inline int8_t *lhk_commvq_key_entries(const lhk_instance *store, const lhk_commvq_layout *l, uint64_t level) {
+    const uint64_t stage = level / LHK_COMMVQ_STAGE, within = level % LHK_COMMVQ_STAGE;
+    return (int8_t *)lhk_commvq_at(store, l->key_table + (stage * l->pairs * LHK_COMMVQ_STAGE + within) * 32);
+}
+
+/// Turns of the first token of the block of `token`: that of the block among 64, and that of those 64, [cos, sin][P] each.
+static inline void lhk_commvq_turns(const lhk_instance *store, const lhk_commvq_layout *l, int64_t token, const float **near,
+                                    const float **far) {
+    const int64_t block = token / LHK_COMMVQ_BLOCK;
+    *near = lhk_commvq_floats_at(store, l->turn_block) + block % LHK_COMMVQ_TURNS * 2 * l->pairs;
+    *far = lhk_commvq_floats_at(store, l->turn_far) + block / LHK_COMMVQ_TURNS * 2 * l->pairs;
+}
+
+/// Place of token t of a block among 64 bytes of codes: where interleaving with zeros, within 128 bits as instruction sets
+/// have it, gives words in the order of tokens.
 static inline int64_t lhk_commvq_place(int64_t t) { return t % 32 / 8 * 16 + t / 32 * 8 + t % 8; }
+
+static inline lhk_commvq_value_tables lhk_commvq_search(const lhk_instance *store, const lhk_commvq_layout *l,
+                                                        uint32_t head) {
+    float *at = lhk_commvq_floats_at(store, l->value_search);
+    return lhk_commvq_value_tables_at(at + head * lhk_commvq_search_floats(l->value_bits, l->dim_v), l->value_bits, l->dim_v);
+}
 
 /// Block that holds `token`: its key scales, then its value scales.
 static inline uint8_t *lhk_commvq_block(const lhk_instance *store, const lhk_commvq_layout *l, int64_t token) {

@@ -122,8 +122,8 @@ static void choose_steps(const source *from, uint64_t head, double *steps, int32
 
 static void fill_keys(const source *from, lhk_instance *store, uint64_t head) {
     const lhk_commvq_layout *l = &from->layout;
-    float *key_steps = (float *)(void *)lhk_commvq_at(store, l->key_step) + head * l->pairs;
-    float *weights = (float *)(void *)lhk_commvq_at(store, l->key_weight) + head * l->pairs;
+    float *key_steps = lhk_commvq_floats_at(store, l->key_step) + head * l->pairs;
+    float *weights = lhk_commvq_floats_at(store, l->key_weight) + head * l->pairs;
     double steps[LHK_COMMVQ_MAX_PAIRS];
     int32_t *exponents = (int32_t *)(void *)lhk_commvq_at(store, l->key_exponent) + head * l->stages;
     choose_steps(from, head, steps, exponents);
@@ -133,16 +133,17 @@ static void fill_keys(const source *from, lhk_instance *store, uint64_t head) {
     }
     for (uint64_t r = 0; r < l->levels; r++) {
         uint64_t level = head * l->levels + r;
-        int8_t *table = (int8_t *)lhk_commvq_at(store, l->key_table) + level * l->pairs * 32;
-        float *norm = (float *)(void *)lhk_commvq_at(store, l->key_norm) + level * 16;
-        float *cross = (float *)(void *)lhk_commvq_at(store, l->key_cross) + level * 256;
+        int8_t *table = lhk_commvq_key_entries(store, l, level);
+        float *norm = lhk_commvq_floats_at(store, l->key_norm) + level * 16;
+        float *cross = lhk_commvq_floats_at(store, l->key_cross) + level * 256;
         double norms[16] = {0}, crosses[256] = {0};
         for (uint64_t j = 0; j < l->pairs; j++) {
             double unit = ldexp(steps[j], exponents[r / LHK_COMMVQ_STAGE]), z[2][16];
             for (uint64_t i = 0; i < 32; i++) {
                 double entry = key_entry(from, head, r, i % 16, j + i / 16 * l->pairs);
-                table[j * 32 + i] = (int8_t)(unit > 0 ? rint(entry / unit) : 0);
-                z[i / 16][i % 16] = table[j * 32 + i] * unit;
+                int8_t *at = table + j * LHK_COMMVQ_STAGE * 32 + i;
+                *at = (int8_t)(unit > 0 ? rint(entry / unit) : 0);
+                z[i / 16][i % 16] = *at * unit;
             }
             for (uint64_t a = 0; a < 16; a++) {
                 norms[a] += z[0][a] * z[0][a] + z[1][a] * z[1][a];
@@ -159,26 +160,18 @@ static void fill_keys(const source *from, lhk_instance *store, uint64_t head) {
 static void fill_values(const source *from, lhk_instance *store, uint64_t head) {
     const lhk_commvq_layout *l = &from->layout;
     const uint64_t bits = l->value_bits, dim = l->dim_v;
-    float *rows = (float *)(void *)lhk_commvq_at(store, l->value_rows) + head * bits * dim;
-    float *columns = (float *)(void *)lhk_commvq_at(store, l->value_columns) + head * bits * dim;
-    float *gram = (float *)(void *)lhk_commvq_at(store, l->value_gram) + head * bits * bits;
-    float *centre = (float *)(void *)lhk_commvq_at(store, l->value_centre) + head * dim;
-    float *offset = (float *)(void *)lhk_commvq_at(store, l->value_offset) + head * dim;
+    float *rows = lhk_commvq_floats_at(store, l->value_rows) + head * bits * dim;
+    float *offset = lhk_commvq_floats_at(store, l->value_offset) + head * dim;
     for (uint64_t c = 0; c < dim; c++) {
         double half = 0;
         for (uint64_t k = 0; k < bits; k++) {
-            rows[k * dim + c] = columns[c * bits + k] = (float)value_entry(from, head, k, c);
+            rows[k * dim + c] = (float)value_entry(from, head, k, c);
             half += (double)rows[k * dim + c] / 2;
         }
         offset[c] = from->seed < 0 ? from->offsets[head * dim + c] : (float)-half;
-        centre[c] = (float)((double)offset[c] + half);
     }
-    for (uint64_t k = 0; k < bits; k++)
-        for (uint64_t i = 0; i <= k; i++) {
-            double sum = 0;
-            for (uint64_t c = 0; c < dim; c++) sum += (double)rows[k * dim + c] * (double)rows[i * dim + c];
-            gram[k * bits + i] = gram[i * bits + k] = (float)sum;
-        }
+    lhk_commvq_value_tables tables = lhk_commvq_search(store, l, (uint32_t)head);
+    lhk_commvq_prepare_values((int64_t)bits, (int64_t)dim, rows, offset, &tables);
 }
 
 /// Numbers that could make a table overflow, or were never meant to be in one.
@@ -186,8 +179,8 @@ static lhk_status check_numbers(const source *from, uint32_t layer, lhk_error *e
     const lhk_commvq_layout *l = &from->layout;
     for (uint64_t n = 0; n < (uint64_t)l->kv_heads * l->pairs; n++)
         if (!(from->weights[n] >= 0x1p-20f && from->weights[n] <= 0x1p20f))
-            return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "commvq: parameter 'commvq.key_weight' of layer %u holds %g, beyond 2^-20 "
-                            "and 2^20", layer, (double)from->weights[n]);
+            return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "commvq: parameter 'commvq.key_weight' of layer %u holds %g, beyond "
+                            "2^-20 and 2^20", layer, (double)from->weights[n]);
     const struct {
         const char *name;
         const float *numbers;
@@ -215,7 +208,7 @@ lhk_status lhk_commvq_fill_tables(const lhk_problem *problem, lhk_instance *stor
         fill_values(&from, store, head);
     }
     uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a, by words: all tables are whole ones
-    for (uint64_t at = LHK_COMMVQ_HEADER; at < from.layout.turn_block; at += 8) {
+    for (uint64_t at = LHK_COMMVQ_HEADER; at < from.layout.turn_token; at += 8) {
         uint64_t word;
         memcpy(&word, lhk_commvq_at(store, at), 8);
         hash = (hash ^ word) * 0x100000001b3u;

@@ -56,7 +56,10 @@ static void take_norms(const float *rows, uint32_t heads, int64_t tokens, int64_
     for (int64_t i = 0; i < tokens; i++) {
         double sum = 0;
         for (uint32_t h = 0; h < heads; h++)
-            for (int64_t c = 0; c < dim; c++) sum += (double)rows[(h * tokens + i) * dim + c] * (double)rows[(h * tokens + i) * dim + c];
+            for (int64_t c = 0; c < dim; c++) {
+                const double x = (double)rows[(h * tokens + i) * dim + c];
+                sum += x * x;
+            }
         out[i] = sum > 1e-24 && sum < 1e24 ? (float)(1 / sqrt(sum)) : 0;
     }
 }
@@ -77,7 +80,8 @@ static void train_task(void *context, int64_t task, uint32_t worker) {
     lhk_commvq_training t = {.tokens = s->tokens, .check = s->check, .dim = dim, .seed = s->seed * 1000003 + (uint64_t)task,
                              .count = keys ? call->levels : call->value_bits, .steps = keys ? s->key_steps : s->value_rounds};
     t.rows = malloc((size_t)(total * dim) * sizeof *t.rows);
-    t.scratch = aligned_alloc(LHK_ALIGNMENT, (size_t)lhk_round_up(lhk_commvq_scratch_floats(dim, call->value_bits), 16) * sizeof(float));
+    const int64_t floats = lhk_round_up(lhk_commvq_scratch_floats(dim, call->value_bits), 16);
+    t.scratch = aligned_alloc(LHK_ALIGNMENT, (size_t)floats * sizeof(float));
     if (!t.rows || !t.scratch) {
         atomic_store(&call->failed, 1);
     } else {
@@ -87,8 +91,10 @@ static void train_task(void *context, int64_t task, uint32_t worker) {
         if (keys) take_weights(call, head, weights);
         if (keys) memcpy(call->out->weights + (int64_t)head * (dim / 2), weights, (size_t)(dim / 2) * sizeof *weights);
         for (int64_t i = 0; i < total; i++)
-            for (int64_t c = 0; c < dim; c++)
-                t.rows[i * dim + c] = from[i * dim + (keys ? call->channels[c] : c)] * scales[i] * (keys ? weights[c % (dim / 2)] : 1);
+            for (int64_t c = 0; c < dim; c++) {
+                const float x = from[i * dim + (keys ? call->channels[c] : c)] * scales[i];
+                t.rows[i * dim + c] = keys ? x * weights[c % (dim / 2)] : x;
+            }
         const int64_t judged = s->check ? s->check : s->tokens, first = s->check ? s->tokens : 0;
         double before = energy(t.rows, first, judged, dim);
         t.codebook = keys ? call->out->keys + (int64_t)head * call->levels * LHK_COMMVQ_CODES * dim
@@ -108,27 +114,10 @@ static void train_task(void *context, int64_t task, uint32_t worker) {
 
 // ---- values ----
 
-void lhk_commvq_prepare_values(const float *codebook, const float *offset, int64_t bits, int64_t dim, float *gram,
-                               float *columns, float *centre) {
-    for (int64_t c = 0; c < dim; c++) {
-        double half = 0;
-        for (int64_t k = 0; k < bits; k++) {
-            columns[c * bits + k] = codebook[k * dim + c];
-            half += (double)codebook[k * dim + c] / 2;
-        }
-        centre[c] = (float)((double)offset[c] + half);
-    }
-    for (int64_t k = 0; k < bits; k++)
-        for (int64_t i = 0; i <= k; i++) {
-            double sum = 0;
-            for (int64_t c = 0; c < dim; c++) sum += (double)codebook[k * dim + c] * (double)codebook[i * dim + c];
-            gram[k * bits + i] = gram[i * bits + k] = (float)sum;
-        }
-}
-
 void lhk_commvq_solve_values(lhk_commvq_training *t, const float *squares, const float *sums) {
     const int64_t n = t->count + 1, dim = t->dim;
-    double *m = (double *)(void *)(t->scratch + lhk_round_up(lhk_commvq_scratch_floats(dim, t->count) / 2, 16)), *right = m + n * n;
+    const int64_t half = lhk_round_up(lhk_commvq_scratch_floats(dim, t->count) / 2, 16);
+    double *m = (double *)(void *)(t->scratch + half), *right = m + n * n;
     for (int64_t i = 0; i < n * n; i++) m[i] = (double)squares[i];
     for (int64_t i = 0; i < n; i++) m[i * n + i] += 1e-4 * (double)t->tokens;
     for (int64_t i = 0; i < n; i++)
@@ -160,7 +149,8 @@ static void diagonalise(double *m, double *v, int64_t n) {
             for (int64_t q = p + 1; q < n; q++) {
                 if (fabs(m[p * n + q]) <= 1e-12 * sqrt(fabs(m[p * n + p] * m[q * n + q]))) continue;
                 const double theta = (m[q * n + q] - m[p * n + p]) / (2 * m[p * n + q]);
-                const double t = (theta < 0 ? -1 : 1) / (fabs(theta) + sqrt(theta * theta + 1)), c = 1 / sqrt(t * t + 1), s = t * c;
+                const double t = (theta < 0 ? -1 : 1) / (fabs(theta) + sqrt(theta * theta + 1));
+                const double c = 1 / sqrt(t * t + 1), s = t * c;
                 for (int64_t k = 0; k < n; k++) {
                     const double a = m[k * n + p], b = m[k * n + q];
                     m[k * n + p] = c * a - s * b;
@@ -189,16 +179,21 @@ void lhk_commvq_begin_values(lhk_commvq_training *t) {
     for (int64_t i = 0; i < t->tokens; i++)
         for (int64_t a = 0; a < dim; a++) {
             const double x = (double)t->rows[i * dim + a] - mean[a];
-            for (int64_t b = 0; b < dim; b++) m[a * dim + b] += x * ((double)t->rows[i * dim + b] - mean[b]) / (double)t->tokens;
+            for (int64_t b = 0; b < dim; b++)
+                m[a * dim + b] += x * ((double)t->rows[i * dim + b] - mean[b]) / (double)t->tokens;
         }
     diagonalise(m, v, dim);
     double half[LHK_COMMVQ_MAX_DIM] = {0};
     for (int64_t k = 0; k < t->count; k++) {
-        int64_t axis = 0;
-        for (int64_t i = 0; i < dim; i++)
-            if (given[i] < 8 && (given[axis] == 8 || m[i * dim + i] * left[given[i]] > m[axis * dim + axis] * left[given[axis]]))
-                axis = i;
-        given[axis]++;
+        int64_t axis = -1;
+        double most = -1;
+        for (int64_t i = 0; i < dim; i++) {
+            const double rest = m[i * dim + i] * left[given[i]];
+            if (given[i] == 8 || rest <= most) continue;
+            most = rest;
+            axis = i;
+        }
+        if (axis >= 0) given[axis]++;
     }
     for (int64_t i = 0, k = 0; i < dim; i++)
         for (int b = 0; b < given[i]; b++, k++) {
@@ -213,15 +208,17 @@ void lhk_commvq_begin_values(lhk_commvq_training *t) {
 
 /// Twice what the steps of training take at most, so that the solver has the other half.
 int64_t lhk_commvq_scratch_floats(int64_t dim, int64_t bits) {
-    const int64_t n = bits + 1, values = bits * bits + bits * dim + dim + n * dim + n * n, solver = 2 * (n * n + n);
-    const int64_t keys = 256 + 2 * 16 * (dim / 2) + 64, axes = 4 * dim * dim;
+    const int64_t n = bits + 1, search = (int64_t)lhk_commvq_search_floats((uint64_t)bits, (uint64_t)dim);
+    const int64_t values = search + n * dim + n * n, solver = 2 * (n * n + n);
+    const int64_t keys = 256 + 2 * 16 * LHK_COMMVQ_MAX_PAIRS + 64, axes = 4 * dim * dim;
     return 2 * (lhk_max(lhk_max(values, solver), lhk_max(keys, axes)) + 64);
 }
 
 // ---- the call ----
 
 static lhk_status check(const lhk_commvq_samples *s, lhk_error *error) {
-    if (s->bits < 1 || s->bits > 2) return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "commvq training: %u bits; must be 1 or 2", s->bits);
+    if (s->bits < 1 || s->bits > 2)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "commvq training: %u bits; must be 1 or 2", s->bits);
     if (s->kv_heads < 1 || s->kv_heads > 1024 || s->head_dim_k % 64 || s->head_dim_v % 64 || !s->head_dim_k || !s->head_dim_v ||
         s->head_dim_k > LHK_COMMVQ_MAX_DIM || s->head_dim_v > LHK_COMMVQ_MAX_DIM)
         return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 1, "commvq training: %u KV heads of dimensions %u/%u; these must be "
@@ -230,7 +227,8 @@ static lhk_status check(const lhk_commvq_samples *s, lhk_error *error) {
         return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "commvq training: %u query heads are no multiple of %u KV heads",
                         s->query_heads, s->kv_heads);
     if (s->tokens < 16 || s->tokens > INT32_MAX || s->check < 0 || s->check > INT32_MAX)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "commvq training: %lld tokens; at least 16 are needed", (long long)s->tokens);
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "commvq training: %lld tokens; at least 16 are needed",
+                        (long long)s->tokens);
     if (s->key_steps < 1 || s->value_rounds < 0)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "commvq training: no steps");
     const int64_t total = s->tokens + s->check;
@@ -247,8 +245,8 @@ lhk_status lhk_commvq_train(const lhk_host *host, const lhk_commvq_samples *samp
     if (status) return status;
     train_call call = {.samples = samples, .out = out, .isa = host->isa, .levels = samples->bits * samples->head_dim_k / 8,
                        .value_bits = samples->bits * samples->head_dim_v};
-    lhk_commvq_pair_channels(samples->head_dim_k, samples->rotated ? samples->rotated : samples->head_dim_k, samples->interleaved,
-                             call.channels);
+    const uint32_t rotated = samples->rotated ? samples->rotated : samples->head_dim_k;
+    lhk_commvq_pair_channels(samples->head_dim_k, rotated, samples->interleaved, call.channels);
     const int64_t total = samples->tokens + samples->check;
     call.key_scales = malloc((size_t)total * 2 * sizeof(float));
     if (!call.key_scales) return lhk_fail(error, LHK_ERROR_MEMORY, -1, "commvq training: no memory");

@@ -108,8 +108,9 @@ static void LHK_NAME(measure)(LHK_NAME(level) * level, int64_t pairs, float *nor
         for (int b = 0; b < 16; b++) {
             double product = 0, square = 0;
             for (int64_t j = 0; j < pairs; j++) {
-                product += 2 * ((double)level->x[j][a] * (double)level->y[j][b] - (double)level->y[j][a] * (double)level->x[j][b]);
-                square += (double)level->x[j][a] * (double)level->x[j][a] + (double)level->y[j][a] * (double)level->y[j][a];
+                const double x = (double)level->x[j][a], y = (double)level->y[j][a];
+                product += 2 * (x * (double)level->y[j][b] - y * (double)level->x[j][b]);
+                square += x * x + y * y;
             }
             cross[a * 16 + b] = (float)product;
             norm[a] = (float)square;
@@ -158,18 +159,18 @@ void LHK_NAME(train_keys)(lhk_commvq_training *t) {
 
 void LHK_NAME(train_values)(lhk_commvq_training *t) {
     const int64_t bits = t->count, dim = t->dim, n = bits + 1;
-    float *gram = t->scratch, *columns = gram + bits * bits, *centre = columns + bits * dim, *sums = centre + dim;
+    lhk_commvq_value_tables book = lhk_commvq_value_tables_at(t->scratch, (uint64_t)bits, (uint64_t)dim);
+    float *sums = book.centre + dim;
     float *squares = sums + n * dim;  // [n][n]: how often bits are set together; the last one always is
     _Alignas(64) float x[LHK_COMMVQ_MAX_DIM];
     uint8_t bit[LHK_COMMVQ_MAX_BITS];
     for (int64_t round = 0; round <= t->steps; round++) {
-        lhk_commvq_prepare_values(t->codebook, t->offset, bits, dim, gram, columns, centre);
-        const LHK_NAME(value_book) book = {bits, dim, columns, gram, centre};
+        lhk_commvq_prepare_values(bits, dim, t->codebook, t->offset, &book);
         const bool last = round == t->steps;
         memset(sums, 0, (size_t)(n * dim + n * n) * sizeof *sums);
         for (int64_t i = 0; i < t->tokens + (last ? t->check : 0); i++) {
             float *row = t->rows + i * dim, set[LHK_COMMVQ_MAX_BITS + 1];
-            LHK_NAME(find_bits)(&book, row, bit);
+            LHK_NAME(find_bits)(&book, bits, dim, row, bit);
             for (int64_t k = 0; k < bits; k++) set[k] = bit[k];
             set[bits] = 1;
             if (last) {  // what is left of it

@@ -27,9 +27,6 @@ static inline int64_t lhk_commvq_random(uint64_t *seed, int64_t bound) {
     return (int64_t)((x ^ x >> 31) % (uint64_t)bound);
 }
 
-/// Gram matrix, columns and centre of a codebook.
-void lhk_commvq_prepare_values(const float *codebook, const float *offset, int64_t bits, int64_t dim, float *gram,
-                               float *columns, float *centre);
 /// Rows and offset by least squares: `squares` [bits + 1]^2 times them is `sums` [bits + 1][dim].
 void lhk_commvq_solve_values(lhk_commvq_training *t, const float *squares, const float *sums);
 /// First codebook: along the principal axes, bits where most is left.

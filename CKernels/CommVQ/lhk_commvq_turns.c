@@ -33,12 +33,16 @@ lhk_status lhk_commvq_fill_turns(const lhk_problem *problem, bool random, lhk_in
     if (status) return status;
     lhk_commvq_pair_channels(l.dim_k, dims, interleaved, (uint16_t *)(void *)lhk_commvq_at(store, l.channels));
     int16_t *token = (int16_t *)(void *)lhk_commvq_at(store, l.turn_token);
+    float *rows = lhk_commvq_floats_at(store, l.turn_rows);
     for (uint32_t j = 0; j < l.pairs; j++)
         for (int t = 0; t < LHK_COMMVQ_BLOCK; t++) {
             token[j * 128 + t] = (int16_t)lrint(16384 * cos(t * frequencies[j]));
             token[j * 128 + 64 + t] = (int16_t)lrint(16384 * sin(t * frequencies[j]));
+            rows[t * 2 * l.pairs + j] = (float)token[j * 128 + t] * 0x1p-14f;
+            rows[(t * 2 + 1) * l.pairs + j] = (float)token[j * 128 + 64 + t] * 0x1p-14f;
         }
-    float *block = (float *)(void *)lhk_commvq_at(store, l.turn_block), *far = (float *)(void *)lhk_commvq_at(store, l.turn_far);
+    float *block = lhk_commvq_floats_at(store, l.turn_block);
+    float *far = lhk_commvq_floats_at(store, l.turn_far);
     for (int u = 0; u < LHK_COMMVQ_TURNS; u++) put(block + u * 2 * l.pairs, l.pairs, frequencies, 64.0 * u);
     for (int64_t f = 0; f <= lhk_commvq(store)->capacity / 4096; f++)
         put(far + f * 2 * l.pairs, l.pairs, frequencies, 4096.0 * (double)f);

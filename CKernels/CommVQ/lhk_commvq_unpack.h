@@ -16,14 +16,15 @@ LHK_ALWAYS_INLINE void LHK_NAME(pair)(const float *a, const float *b, uint8_t *t
 /// All 64 keys of the block that begins at `token`, none of them exact, as columns [channel][64].
 static void LHK_NAME(key_columns)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head,
                                   const LHK_NAME(tile) * tile, float (*out)[LHK_COMMVQ_BLOCK]) {
-    const int64_t block = tile->tokens[0] / LHK_COMMVQ_BLOCK, pairs = l->pairs;
+    const int64_t pairs = l->pairs;
     const uint16_t *channels = (const uint16_t *)(const void *)lhk_commvq_at(store, l->channels);
-    const float *steps = (const float *)(const void *)lhk_commvq_at(store, l->key_step) + head * l->pairs;
-    const float *near = (const float *)(const void *)lhk_commvq_at(store, l->turn_block) + block % LHK_COMMVQ_TURNS * 2 * pairs;
-    const float *far = (const float *)(const void *)lhk_commvq_at(store, l->turn_far) + block / LHK_COMMVQ_TURNS * 2 * pairs;
+    const float *steps = lhk_commvq_floats_at(store, l->key_step) + head * l->pairs;
+    const float *near, *far;
+    lhk_commvq_turns(store, l, tile->tokens[0], &near, &far);
     const int16_t *within = (const int16_t *)(const void *)lhk_commvq_at(store, l->turn_token);
     for (int64_t j = 0; j < pairs; j++, within += 2 * LHK_COMMVQ_BLOCK) {
-        const float c = near[j] * far[j] - near[pairs + j] * far[pairs + j], s = near[j] * far[pairs + j] + near[pairs + j] * far[j];
+        const float c = near[j] * far[j] - near[pairs + j] * far[pairs + j];
+        const float s = near[j] * far[pairs + j] + near[pairs + j] * far[j];
         float *first = out[channels[j]], *second = out[channels[pairs + j]];
         for (int t = 0; t < LHK_COMMVQ_BLOCK; t++) {
             const float tc = (float)within[t] * 0x1p-14f, ts = (float)within[LHK_COMMVQ_BLOCK + t] * 0x1p-14f;
@@ -65,8 +66,8 @@ static void LHK_NAME(take_nibbles)(const uint8_t *bits, int64_t n, uint8_t *out)
 static void LHK_NAME(unpack_values)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head,
                                     const LHK_NAME(tile) * tile, const lhk_panels *p, int64_t first, uint8_t *panel) {
     const int64_t bits = l->value_bits, dim = l->dim_v, groups = bits / 4, size = (int64_t)lhk_dtype_size(p->value_dtype);
-    const float *rows = (const float *)(const void *)lhk_commvq_at(store, l->value_rows) + (int64_t)head * bits * dim;
-    const float *offset = (const float *)(const void *)lhk_commvq_at(store, l->value_offset) + (int64_t)head * dim;
+    const float *rows = lhk_commvq_floats_at(store, l->value_rows) + (int64_t)head * bits * dim;
+    const float *offset = lhk_commvq_floats_at(store, l->value_offset) + (int64_t)head * dim;
     lhk_commvq_floats table[LHK_COMMVQ_MAX_BITS / 4][16], row, sum[2];
     uint8_t nibbles[LHK_COMMVQ_BLOCK * LHK_COMMVQ_MAX_BITS / 4];
     LHK_NAME(take_nibbles)(lhk_commvq_value_bits(l, lhk_commvq_block(store, l, tile->tokens[0]), head), bits, nibbles);

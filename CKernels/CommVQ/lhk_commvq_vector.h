@@ -16,5 +16,6 @@ typedef uint16_t lhk_commvq_halves __attribute__((vector_size(32), may_alias));
 #endif
 
 #define LHK_COMMVQ_ROWS 4  ///< query rows that meet a block together
+#define LHK_COMMVQ_EACH(CALL) CALL(1) CALL(2) CALL(3) CALL(4)
 
 #endif

@@ -23,7 +23,8 @@ lhk_status lhk_cache_fail(const lhk_cache *cache, uint32_t index, int slot, lhk_
 lhk_problem lhk_cache_problem(const lhk_cache *cache, uint32_t index, int slot) {
     const lhk_bound_layer *layer = &cache->layers[index];
     // Options of the position method change what its parameters say, which only that method can tell.
-    const bool known = cache->methods[slot_position].method && (slot == slot_position || !cache->specs[slot_position].option_count);
+    const bool known = cache->methods[slot_position].method &&
+                       (slot == slot_position || !cache->specs[slot_position].option_count);
     return (lhk_problem){
         .struct_size = sizeof(lhk_problem),
         .option_count = cache->specs[slot].option_count,

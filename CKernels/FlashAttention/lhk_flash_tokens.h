@@ -70,17 +70,22 @@ LHK_ALWAYS_INLINE void LHK_NAME(token_tile)(const int rows, const lhk_flash_stri
     }
 }
 
+/// End of the listed tokens of x's tile; asks for their values, which are needed later.
+LHK_ALWAYS_INLINE int32_t LHK_NAME(token_tile_end)(const lhk_flash_strip *s, int32_t x, int64_t value_bytes) {
+    for (int32_t tile = x < s->end ? s->index[x] / 16 : 0; x < s->end && s->index[x] / 16 == tile; x++) {
+        const uint8_t *value = LHK_NAME(token_value_at)(s, s->index[x]);
+        for (int64_t line = 0; line < value_bytes; line += 64) __builtin_prefetch(value + line);
+    }
+    return x;
+}
+
 #define LHK_TOKEN_TILE(R) case R: LHK_NAME(token_tile)(R, s, keys, lanes); break;
 static void LHK_NAME(token_scores)(const lhk_flash_strip *s, float *out, int64_t lds) {
     float lanes[LHK_ROWS * 16] __attribute__((aligned(64)));
     int64_t tile_bytes = s->padded_k * 16 * LHK_B_BYTES, value_bytes = s->padded_v * LHK_GROUP * LHK_B_BYTES;
-    for (int32_t x = s->begin, next; x < s->end; x = next) {
-        int32_t tile = s->index[x] / 16;
+    int32_t next = LHK_NAME(token_tile_end)(s, s->begin, value_bytes);
+    for (int32_t x = s->begin; x < s->end; x = next, next = LHK_NAME(token_tile_end)(s, x, value_bytes)) {
         const uint8_t *keys = LHK_NAME(token_tile_at)(s, s->index[x]);
-        for (next = x; next < s->end && s->index[next] / 16 == tile; next++) {
-            const uint8_t *value = LHK_NAME(token_value_at)(s, s->index[next]);
-            for (int64_t line = 0; line < value_bytes; line += 64) __builtin_prefetch(value + line);
-        }
         if (next < s->end) {
             const uint8_t *ahead = LHK_NAME(token_tile_at)(s, s->index[next]);
             for (int64_t line = 0; line < tile_bytes; line += 64) __builtin_prefetch(ahead + line);
@@ -118,11 +123,13 @@ LHK_ALWAYS_INLINE void LHK_NAME(token_sum)(const int rows, const int units, cons
         const uint8_t *b = LHK_NAME(token_value_at)(s, s->index[x]) + first * LHK_GROUP * LHK_B_BYTES;
 #if LHK_PANEL_BF16_DOT
         int shift = s->index[x] % 2 * 16;
+        bool both = !shift && x + 1 < s->end && s->index[x + 1] == s->index[x] + 1;  // a pair of tokens shares its lines
 #endif
         LHK_UNROLL
         for (int r = 0; r < rows; r++) {
 #if LHK_PANEL_BF16_DOT
-            vec weight = vset_pair((uint32_t)((const uint16_t *)(p + r * ldp))[x] << shift);
+            const uint16_t *weights = (const uint16_t *)(p + r * ldp) + x;
+            vec weight = vset_pair((uint32_t)weights[0] << shift | (both ? (uint32_t)weights[1] << 16 : 0));
 #else
             vec weight = vset(p[r * ldp + x]);
 #endif
@@ -138,6 +145,9 @@ LHK_ALWAYS_INLINE void LHK_NAME(token_sum)(const int rows, const int units, cons
 #endif
             }
         }
+#if LHK_PANEL_BF16_DOT
+        x += both;
+#endif
     }
     LHK_UNROLL
     for (int r = 0; r < rows; r++) {

@@ -11,11 +11,11 @@ import Testing
     /// Rows of a few directions and a little noise: what codes of one bit can learn.
     static func rows(seed: Int) -> [Float] {
         var random = Normal(seed: seed)
-        return (0..<heads).flatMap { _ in
-            let centres = (0..<12).map { _ in random.row(dim) }
+        return (0..<heads).flatMap { _ -> [Float] in
+            let centres: [[Float]] = (0..<12).map { _ in random.row(dim) }
             return (0..<tokens).flatMap { _ -> [Float] in
-                let centre = centres[Int(random.uniform() * 12)], noise = random.row(dim)
-                return (0..<dim).map { centre[$0] + 0.2 * noise[$0] }
+                let centre = centres[Int(random.uniform() * 12)], noise: [Float] = random.row(dim)
+                return zip(centre, noise).map { $0 + 0.2 * $1 }
             }
         }
     }
@@ -50,7 +50,9 @@ import Testing
         calibration.keySteps = 12
         calibration.valueRounds = 4
         var errors: [CommVQCalibration.HeadError] = []
-        try calibration.run(trace: TraceFile(path: trace), host: KernelHost.openMP(workers: 2), to: output) { found, _ in errors += found }
+        try calibration.run(trace: TraceFile(path: trace), host: KernelHost.openMP(workers: 2), to: output) { found, _ in
+            errors += found
+        }
         #expect(errors.count == Self.heads)
         // Noise is 4 % of the energy; codes that know the directions leave little more than a part of it.
         for error in errors { #expect(error.keys < 0.05 && error.values < 0.12, "\(error)") }
@@ -67,7 +69,10 @@ import Testing
             heads: Self.heads, options: [("calibration", output), ("bits", "\(bits)"), ("sinks", "0")], codebooks: books)
         let keys = Self.rows(seed: 1), values = Self.rows(seed: 2), count = 256
         func row(_ rows: [Float], _ t: Int) -> [Float] {
-            (0..<Self.heads).flatMap { h in rows[(h * Self.tokens + t) * Self.dim..<(h * Self.tokens + t + 1) * Self.dim] }
+            (0..<Self.heads).flatMap { head -> [Float] in
+                let first = (head * Self.tokens + t) * Self.dim
+                return Array(rows[first..<first + Self.dim])
+            }
         }
         let placed = try turned((0..<count).map { row(keys, $0) }, dim: Self.dim, from: 0, by: rotary())
         try store.append(k: placed, v: (0..<count).map { row(values, $0) })

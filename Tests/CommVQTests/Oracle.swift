@@ -49,5 +49,7 @@ struct Oracle {
 }
 
 func dot(_ a: [Float], _ b: [Float]) -> Double { zip(a, b).reduce(0) { $0 + Double($1.0) * Double($1.1) } }
-func distance(_ a: [Float], _ b: [Float]) -> Double { zip(a, b).map { Double($0) - Double($1) }.reduce(0) { $0 + $1 * $1 }.squareRoot() }
+func distance(_ a: [Float], _ b: [Float]) -> Double {
+    zip(a, b).map { Double($0) - Double($1) }.reduce(0) { $0 + $1 * $1 }.squareRoot()
+}
 func norm(_ a: [Float]) -> Double { dot(a, a).squareRoot() }

@@ -131,7 +131,7 @@ final class Store {
                     problem.parameter_count = UInt32(parameters.count)
                     problem.parameters = parameters.baseAddress
                     problem.position = position == nil ? nil : place
-                    let method = lhk_commvq_plugin()!.pointee.methods[0]
+                    let method = lhk_commvq_plugin().pointee.methods[0]
                     try check { lhk_method_resolve(method, &problem, &host, &variant, $0) }
                     try check { variant.pointee.life.pointee.sizes(variant, &problem, 1, &sizes, $0) }
                     created = .allocate(byteCount: Int(sizes.state_bytes), alignment: 64)

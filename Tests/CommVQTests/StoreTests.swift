@@ -52,15 +52,23 @@ import Testing
         #expect(valueError < 0.6 * values.reduce(0) { $0 + pow(norm($1), 2) })
     }
 
-    static let positions: [lhk_position_params] = [
-        rotary(), rotary { $0.interleaved = 1 }, rotary { $0.dims = 32 }, rotary { ($0.dims, $0.interleaved) = (48, 1) },
-        rotary { ($0.scaling, $0.factor, $0.original_context) = (LHK_SCALING_YARN, 8, 2048) },
-        rotary { ($0.scaling, $0.factor, $0.base) = (LHK_SCALING_NTK, 4, 500_000) },
-    ]
+    /// Plain, interleaved, some dimensions only, both, and with two scalings.
+    static func position(_ kind: Int) -> lhk_position_params {
+        rotary {
+            switch kind {
+            case 1: $0.interleaved = 1
+            case 2: $0.dims = 32
+            case 3: ($0.dims, $0.interleaved) = (48, 1)
+            case 4: ($0.scaling, $0.factor, $0.original_context) = (LHK_SCALING_YARN, 8, 2048)
+            case 5: ($0.scaling, $0.factor, $0.base) = (LHK_SCALING_NTK, 4, 500_000)
+            default: break
+            }
+        }
+    }
 
-    @Test("one key has one code at every position: what is decoded turns with it", arguments: positions.indices)
+    @Test("one key has one code at every position: what is decoded turns with it", arguments: 0..<6)
     func commutation(index: Int) throws {
-        let dim = 64, count = 512, position = Self.positions[index]
+        let dim = 64, count = 512, position = Self.position(index)
         var random = Normal(seed: 9)
         let key = random.row(dim), value = random.row(dim)
         let placed = try turned([[Float]](repeating: key, count: count), dim: dim, from: 0, by: position)
@@ -69,7 +77,8 @@ import Testing
         let held = try store.read(count)
         // At position 0 nothing turns, so that the first key is the code itself (with YaRN's magnitude in its scale).
         let first = held.k[0], magnitude = norm(placed[0]) / norm(key)
-        let expected = try turned([[Float]](repeating: first.map { $0 / Float(magnitude) }, count: count), dim: dim, from: 0, by: position)
+        let unplaced = [[Float]](repeating: first.map { $0 / Float(magnitude) }, count: count)
+        let expected = try turned(unplaced, dim: dim, from: 0, by: position)
         for t in 0..<count {
             #expect(distance(held.k[t], expected[t]) < 4e-3 * norm(first), "token \(t)")
         }
@@ -94,7 +103,9 @@ import Testing
         }
         let list: [Int32] = [3, 499, 64, 63, 200, 448, 447]
         let some = store.scores(rows[0], list.count, list: list)
-        for (i, t) in list.enumerated() { #expect(abs(some[i] - scores[Int(t)]) < 2e-3 * Float(norm(rows[0]) * norm(held.k[Int(t)]))) }
+        for (i, t) in list.enumerated() {
+            #expect(abs(some[i] - scores[Int(t)]) < 2e-3 * Float(norm(rows[0]) * norm(held.k[Int(t)])))
+        }
         let p = (0..<count).map { _ in Float(random.uniform()) }
         let sum = store.sum(p)
         for c in 0..<dim {
@@ -116,7 +127,9 @@ import Testing
         let store = try Store(options: [("random", "1"), ("sinks", "5"), ("recent", "64")])
         try store.append(k: keys, v: keys)
         let held = try store.read(count)
-        func isExact(_ t: Int) -> Bool { distance(held.k[t], keys[t]) < 0x1p-8 * norm(keys[t]) && distance(held.v[t], keys[t]) < 0x1p-8 * norm(keys[t]) }
+        func isExact(_ t: Int) -> Bool {
+            max(distance(held.k[t], keys[t]), distance(held.v[t], keys[t])) < 0x1p-8 * norm(keys[t])
+        }
         // 200 - 64 = 136: two blocks are codes.
         for t in 0..<count { #expect(isExact(t) == (t < 5 || t >= 128), "token \(t)") }
     }

@@ -5,7 +5,8 @@ import LonghandCommVQ
 
 /// Trains the codebooks of the store `commvq` on the keys and values of a trace.
 public struct CommVQCalibration {
-    /// How much of the energy of keys, as queries see them, and of values the codes of a head leave, as fractions, on tokens not trained on.
+    /// How much of the energy of keys, as queries see them, and of values the codes of a head leave, as fractions, on tokens
+    /// not trained on.
     public struct HeadError: Sendable, Codable {
         public let layer, head: Int
         public let keys, values: Double
@@ -98,8 +99,8 @@ public struct CommVQCalibration {
             keys: keys.baseAddress!, values: values.baseAddress!, queries: queries.baseAddress!)
         var codebooks = lhk_commvq_codebooks(
             struct_size: UInt32(MemoryLayout<lhk_commvq_codebooks>.size), reserved: 0, keys: books[0].baseAddress!,
-            weights: books[1].baseAddress!, values: books[2].baseAddress!, offsets: books[3].baseAddress!, key_error: found.baseAddress!,
-            value_error: found.baseAddress! + layer.kvHeads)
+            weights: books[1].baseAddress!, values: books[2].baseAddress!, offsets: books[3].baseAddress!,
+            key_error: found.baseAddress!, value_error: found.baseAddress! + layer.kvHeads)
         try check { lhk_commvq_train(host.raw, &samples, &codebooks, $0) }
         let errors = (0..<layer.kvHeads).map {
             HeadError(layer: layer.layer, head: $0, keys: found[$0], values: found[layer.kvHeads + $0])

@@ -26,7 +26,8 @@ typedef struct lhk_commvq_samples {
     uint64_t seed;         ///< the same codebooks for the same seed, on any processor and with any number of workers
     const float *keys;     ///< [kv_heads][tokens + check][head_dim_k], finite
     const float *values;   ///< [kv_heads][tokens + check][head_dim_v], finite
-    const float *queries;  ///< [query_heads][tokens + check][head_dim_k] before positions, finite: errors of keys count as they see them
+    /// [query_heads][tokens + check][head_dim_k] before positions, finite: errors of keys count as these see them.
+    const float *queries;
 } lhk_commvq_samples;
 
 /// Where training puts its results: the store's parameters of the layer.
