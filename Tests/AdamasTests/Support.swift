@@ -107,7 +107,7 @@ struct Sequence {
         let registry = try Registry()
         for plugin in [
             lhk_adamas_plugin(), lhk_dense_store_plugin(), lhk_flash_attention_plugin(), lhk_window_plugin(),
-        ] { try registry.register(plugin: plugin) }
+        ] { try registry.register(plugin: plugin!) }
         var layer = CacheLayer(queryHeads: queryHeads, kvHeads: kvHeads, headDimK: dim, headDimV: dim)
         layer.attention.causal = true
         var configuration = CacheConfiguration(layers: [layer], capacity: count + 8)
