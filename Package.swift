@@ -3,7 +3,7 @@ import PackageDescription
 
 /// The kernel families. Each has a folder `CKernels/<Name>` and an entry file `CKernels/Plugins/<Name>/entry.c`, and is
 /// built as a plugin `libLonghand<Name>Plugin.so` that the `longhand` command discovers at run time.
-let families = ["CommVQ", "DenseStore", "FlashAttention", "QuantStore", "Rope", "Sale", "Window"]
+let families = ["Adamas", "CommVQ", "DenseStore", "FlashAttention", "QuantStore", "Rope", "Sale", "Window"]
 
 /// One set of flags for all of our C: warnings are errors, symbols are private unless a header exports them, and
 /// contraction is left to the kernels, which ask for FMA by name.
@@ -60,6 +60,13 @@ var targets: [Target] = [
     // Runs the built `longhand` as a child process.
     .testTarget(name: "CommandLineTests", dependencies: ["Longhand", "LonghandModel"], swiftSettings: swiftSettings),
     .testTarget(
+        name: "AdamasTests",
+        dependencies: [
+            "CLonghand", "Longhand", "LonghandAdamas", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention",
+            "LonghandModel", "LonghandWindow",
+        ],
+        swiftSettings: swiftSettings),
+    .testTarget(
         name: "CommVQTests",
         dependencies: ["CLonghand", "Longhand", "LonghandCommVQ", "LonghandCommon", "LonghandModel", "LonghandRope"],
         swiftSettings: swiftSettings),
@@ -86,8 +93,8 @@ var targets: [Target] = [
     .testTarget(
         name: "VerifyTests",
         dependencies: [
-            "CLonghand", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention", "LonghandQuantStore",
-            "LonghandRope", "LonghandVerify", "LonghandWindow",
+            "CLonghand", "LonghandAdamas", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention", "LonghandQuantStore",
+            "LonghandRope", "LonghandSale", "LonghandVerify", "LonghandWindow",
         ],
         swiftSettings: swiftSettings),
     .testTarget(

@@ -72,8 +72,8 @@ class Row:
 
 @dataclasses.dataclass
 class Limits:
-    seconds: float = 8  # of timing per problem
-    call: float = 20  # a call expected to take longer is not made
+    seconds: float = 6  # of timing per problem
+    call: float = 12  # a call expected to take longer is not made
     rounds: int = 9
 
 

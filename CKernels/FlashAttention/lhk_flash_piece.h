@@ -15,6 +15,7 @@ typedef struct lhk_flash_piece {
     const uint8_t *keys;   ///< panels; null for stores that score their own tiles
     const float *key_scales;  ///< of i8 keys
     const uint8_t *values;
+    const uint8_t *head_base;  ///< tokens listed in `index` are read in place: start of the KV head in the panels' first block
     bool whole;  ///< every row of the task sees all columns; `base` then means nothing
     bool may_hold_nonfinite;  ///< values may hold infinities or NaN: masked ones must stay out of products
 } lhk_flash_piece;

@@ -108,7 +108,8 @@ static bool make_strip(const lhk_flash_tile *tile, const lhk_flash_piece *piece,
                                .keys = piece->keys, .key_scales = piece->key_scales, .values = piece->values,
                                .padded_k = p->padded_dim_k,
                                .padded_v = p->padded_dim_v, .index = piece->index, .base = piece->base,
-                               .scale = score_scale(call), .log_weights = piece->log_weights,
+                               .scale = score_scale(call), .panels = p, .head_base = piece->head_base,
+                               .log_weights = piece->log_weights,
                                .o = scratch->o + first * p->padded_dim_v, .m = scratch->m + first, .l = scratch->l + first};
     if (call->softcap > 0) strip->softcap = call->softcap * log2_e;
     strip->biased = call->params.alibi_slopes || piece->log_weights;
@@ -160,7 +161,7 @@ static void add_values(const lhk_flash_tile *tile, const lhk_flash_strip *strip,
     } else if (only_visible) {
         add_visible_values(tile, strip, p, plan->lds);
     } else {
-        plan->kernel->values(strip, p, plan->lds);
+        (strip->head_base ? plan->kernel->token_values : plan->kernel->values)(strip, p, plan->lds);
     }
 }
 
@@ -183,7 +184,7 @@ static void attend_piece(void *context, const lhk_flash_piece *piece) {
         strip.streamed = first == 0 && tile->task->rows <= LHK_FLASH_STREAM_STRIPS * step;
         bool tiles = plan->source.kind == LHK_FLASH_TILES, only_visible = strip.masked && piece->may_hold_nonfinite;
         if (tiles) score_tiles(tile, &strip, s, plan->lds);
-        else plan->kernel->scores(&strip, s, plan->lds);
+        else (piece->head_base ? plan->kernel->token_scores : plan->kernel->scores)(&strip, s, plan->lds);
         (tiles || only_visible ? plan->kernel->softmax_f32 : plan->kernel->softmax)(&strip, s, plan->lds,
                                                                                     lhk_flash_width(&strip));
         add_values(tile, &strip, s, only_visible);

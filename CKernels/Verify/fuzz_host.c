@@ -38,6 +38,7 @@ lhk_host fuzz_make_pool_host(fuzz_loop *loop, const lhk_host *pool, lhk_isa isa)
 
 const char *fuzz_level_name(lhk_isa isa) {
     lhk_isa highest = 0;
+    if (isa & LHK_ISA_AVX512BF16) return lhk_isa_name(LHK_ISA_AVX512BF16);  // the highest by name, not by bit
     for (int bit = 0; bit < 64; bit++)
         if (isa >> bit & 1) highest = (lhk_isa)1 << bit;
     return lhk_isa_name(highest);

@@ -27,7 +27,7 @@ struct LonghandCommand: ParsableCommand {
 
             ENVIRONMENT
               LONGHAND_ISA          highest instruction set to use:
-                                    scalar, avx2, avx512, avx512vnni, avx512bf16
+                                    scalar, avx2, avx512, avx512vnni, avx512popcnt, avx512bf16
               LONGHAND_PLUGIN_PATH  folders with plugins, separated by ':'
               LONGHAND_CACHE        folder of the default model
 

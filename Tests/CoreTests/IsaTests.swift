@@ -9,7 +9,7 @@ import Testing
     /// A CPU with everything; each test takes something away.
     static let full = lhk_x86_words(
         leaf1_ecx: 1 << 12 | 1 << 27 | 1 << 28 | 1 << 29,
-        leaf7_ebx: 1 << 5 | 1 << 16 | 1 << 17 | 1 << 30 | 1 << 31, leaf7_ecx: 1 << 11, leaf7_1_eax: 1 << 5,
+        leaf7_ebx: 1 << 5 | 1 << 16 | 1 << 17 | 1 << 30 | 1 << 31, leaf7_ecx: 1 << 11 | 1 << 14, leaf7_1_eax: 1 << 5,
         xcr0: 0xe7)
 
     static func levels(_ change: (inout lhk_x86_words) -> Void) -> InstructionSet {
@@ -19,7 +19,7 @@ import Testing
     }
 
     @Test func everything() {
-        #expect(Self.levels { _ in } == [.avx2, .avx512, .avx512vnni, .avx512bf16])
+        #expect(Self.levels { _ in } == [.avx2, .avx512, .avx512vnni, .avx512popcnt, .avx512bf16])
     }
 
     @Test(arguments: [12, 27, 28, 29]) func avx2NeedsLeaf1(bit: Int) {
@@ -40,7 +40,8 @@ import Testing
 
     @Test func extensionsAreSeparate() {
         #expect(Self.levels { $0.leaf7_ecx = 0 } == [.avx2, .avx512, .avx512bf16])
-        #expect(Self.levels { $0.leaf7_1_eax = 0 } == [.avx2, .avx512, .avx512vnni])
+        #expect(Self.levels { $0.leaf7_1_eax = 0 } == [.avx2, .avx512, .avx512vnni, .avx512popcnt])
+        #expect(Self.levels { $0.leaf7_ecx &= ~(1 << 14) } == [.avx2, .avx512, .avx512vnni, .avx512bf16])
         #expect(Self.levels { $0.leaf7_ebx = 0 } == [])
     }
 
@@ -57,12 +58,12 @@ import Testing
     @Test func names() throws {
         #expect(try InstructionSet(upTo: "scalar") == [])
         #expect(try InstructionSet(upTo: "avx2") == [.avx2])
-        #expect(try InstructionSet(upTo: "avx512bf16") == [.avx2, .avx512, .avx512vnni, .avx512bf16])
+        #expect(try InstructionSet(upTo: "avx512bf16") == [.avx2, .avx512, .avx512vnni, .avx512popcnt, .avx512bf16])
         #expect(try InstructionSet(upTo: "neon_i8mm") == [.neon, .neonDotprod, .neonI8mm])
         for name in ["", "AVX2", "avx", "avx5122", "sse2", String(repeating: "x", count: 5000)] {
             #expect(failure { _ = try InstructionSet(upTo: name) }?.status == .argument)
         }
-        let levels = ["avx2", "avx512", "avx512vnni", "avx512bf16", "neon", "neon_dotprod", "neon_i8mm", "neon_bf16"]
+        let levels = ["avx2", "avx512", "avx512vnni", "avx512popcnt", "avx512bf16", "neon", "neon_dotprod", "neon_i8mm", "neon_bf16"]
         for name in levels { #expect(try InstructionSet(upTo: name).names.contains(name)) }
         #expect(InstructionSet([]).description == "scalar")
         #expect(String(cString: lhk_isa_name(3)) == "unknown")

@@ -46,7 +46,7 @@ import Testing
             let text = "/usr/share/common-licenses/GPL-3"
             #expect(try Self.longhand("trace", "-f", text, "-c", "400", "--dtype", "f16", "-o", trace).code == 0)
             let outcome = try Self.longhand(
-                "calibrate", "sale", "--trace", trace, "-o", file, "--heat-map", map, "--rho", "0.1", "--format", "jsonl")
+                "calibrate", "sale", "--trace", trace, "-o", file, "--heat-map", map, "--rho", "0.01", "--format", "jsonl")
             #expect(outcome.code == 0, "\(outcome.errors)")
             struct Row: Decodable {
                 let layer, head: Int
@@ -55,7 +55,7 @@ import Testing
             }
             let rows = try outcome.output.split(separator: "\n").map { try JSONDecoder().decode(Row.self, from: Data($0.utf8)) }
             #expect(rows.count == 30 * 9)
-            #expect(rows.allSatisfy { $0.error < 0.1 && $0.kept > 0 && $0.kept <= 1 })
+            #expect(rows.allSatisfy { $0.error < 0.01 && $0.kept > 0 && $0.kept <= 1 })
             #expect(rows.contains { $0.kept < 1 } && rows.contains { $0.tau < 0.008 })
             let read = try CalibrationFile(path: file, method: "sale")
             #expect(read.layers.count == 30)

@@ -32,6 +32,7 @@ struct Prefill {
     var keys: [Float]
     var tau: Float = 0.1
     var bits: UInt32 = 8
+    var screen: Float = 0
 
     /// `rows` queries of as many keys. Keys share an offset, as keys of real models do; `gain` makes scores larger.
     init(rows: Int, seed: Int, gain: Float = 1.5) {
@@ -44,7 +45,10 @@ struct Prefill {
 
     var keyCount: Int { keys.count / kvHeads / dim }
     var rowCount: Int { queries.count / queryHeads / dim }
-    func query(_ row: Int, _ head: Int) -> ArraySlice<Float> { queries[(row * queryHeads + head) * dim..<(row * queryHeads + head + 1) * dim] }
+    func query(_ row: Int, _ head: Int) -> ArraySlice<Float> {
+        let at = row * queryHeads + head
+        return queries[at * dim..<(at + 1) * dim]
+    }
     func key(_ token: Int, _ head: Int) -> ArraySlice<Float> {
         let at = token * kvHeads + head / (queryHeads / kvHeads)
         return keys[at * dim..<(at + 1) * dim]
@@ -74,11 +78,11 @@ struct Prefill {
             try keys.withUnsafeMutableBytes { k in
                 try tau.withUnsafeBufferPointer { tau in
                     try withUnsafePointer(to: params) { params in
-                        var args = lhk_sale_args()
-                        (args.struct_size, args.bits) = (UInt32(MemoryLayout<lhk_sale_args>.size), bits)
-                        args.q = try Tensor(q.baseAddress, shape: [rowCount, queryHeads, dim]).raw
-                        args.k = try Tensor(k.baseAddress, shape: [keyCount, kvHeads, dim]).raw
-                        (args.tau, args.params) = (tau.baseAddress!, params)
+                        let args = lhk_sale_args(
+                            struct_size: UInt32(MemoryLayout<lhk_sale_args>.size), bits: bits, screen: screen, reserved: 0,
+                            q: try Tensor(q.baseAddress, shape: [rowCount, queryHeads, dim]).raw,
+                            k: try Tensor(k.baseAddress, shape: [keyCount, kvHeads, dim]).raw, tau: tau.baseAddress!,
+                            params: params)
                         return try lists(args, host)
                     }
                 }

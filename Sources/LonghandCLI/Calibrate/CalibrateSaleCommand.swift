@@ -8,8 +8,8 @@ struct CalibrateSaleCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "sale", abstract: "Find the thresholds of the selector 'sale' per layer and query head.",
         discussion: """
-            A head starts at 0.008 and is halved until its output over the trace is as close to dense attention as --rho asks, \
-            in the mean L1 norm; below 0.0001 it becomes dense. Several traces are used in order: a threshold is never raised \
+            The threshold of a head starts at --from and is halved until its output over the trace is as close to dense attention as --rho asks, \
+            in the mean L1 norm; at 0.0001 the head becomes dense. Several traces are used in order: a threshold is never raised \
             again. Layers with a window are left out, where sale is dense. The table is written to stdout.
 
               longhand trace -f text.txt -c 8192 --dtype f16 -o trace.safetensors
@@ -20,6 +20,7 @@ struct CalibrateSaleCommand: ParsableCommand {
     @Option(help: "Trace of 'longhand trace'; may be given several times.") var trace: [String]
     @Option(name: .shortAndLong, help: "The safetensors file to write.") var output: String
     @Option(help: "Most error of a head, as a share of its output.") var rho = 0.05
+    @Option(help: "Threshold to begin with: the paper's 0.008, or more where heads leave room.") var from: Float = 0.008
     @Option(help: "Bits of the codes of the estimate: 8 or 4.") var bits = 8
     @Option(help: "Store that outputs are compared over.") var store = "bf16"
     @Option(name: [.customShort("c"), .customLong("ctx-size")], help: "Most tokens of a trace to use; 0: all.") var context = 0
@@ -31,6 +32,7 @@ struct CalibrateSaleCommand: ParsableCommand {
     func validate() throws {
         if trace.isEmpty { throw ValidationError("give a trace with --trace") }
         if !(rho > 0 && rho <= 1) { throw ValidationError("--rho \(rho): must be above 0 and at most 1") }
+        if !(from > 1e-4 && from <= 100) { throw ValidationError("--from \(from): must be above 0.0001 and at most 100") }
         if bits != 4 && bits != 8 { throw ValidationError("--bits \(bits): must be 8 or 4") }
         if context < 0 { throw ValidationError("-c \(context): the context is negative") }
         if threads < 0 || threads > 1024 { throw ValidationError("-t \(threads): threads must be 0 to 1024") }
@@ -41,7 +43,7 @@ struct CalibrateSaleCommand: ParsableCommand {
         let registry = try plugins.discover()
         let traces = try trace.map { try TraceFile(path: $0) }
         var options = SaleCalibrationOptions()
-        (options.relativeBound, options.bits, options.store) = (rho, bits, store)
+        (options.relativeBound, options.firstLevel, options.bits, options.store) = (rho, from, bits, store)
         options.tokens = context == 0 ? nil : context
         let calibrator = try SaleCalibrator(
             traces: traces, registry: registry, host: .openMP(workers: threads), options: options)
@@ -53,7 +55,7 @@ struct CalibrateSaleCommand: ParsableCommand {
             metadata: [
                 "model": source["model"] ?? "", "texts": traces.map { $0.file.metadata["text"] ?? "" }.joined(separator: ", "),
                 "tokens": traces.map { "\(min($0.tokens, options.tokens ?? $0.tokens))" }.joined(separator: ", "),
-                "position": source["position"] ?? "", "rho": "\(rho)", "bits": "\(bits)", "store": store,
+                "position": source["position"] ?? "", "rho": "\(rho)", "from": "\(from)", "bits": "\(bits)", "store": store,
             ])
         Console.out(try report(result))
         let model = (source["model"] ?? "").replacingOccurrences(of: ".gguf", with: "")

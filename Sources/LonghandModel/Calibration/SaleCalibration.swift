@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Foundation
 
 /// Thresholds that were found, to be written.
 public struct SaleCalibration: Sendable {
@@ -38,14 +39,14 @@ public struct SaleCalibration: Sendable {
                     }
                 })
         }
-        let levels = Double(7)  // from 0.008 to 0.000125; dense is one more
+        let highest = Double(heads.map(\.tau).max() ?? 0), span = log2(max(2, highest / Double(SaleCalibrator.leastLevel)))
         return HeatMap(
             title: title, rowTitle: "layer", rows: layers.map { "\($0.layer)" }, columnTitle: "query head",
             panels: [
                 panel("kept share (%)", { "\(Int((100 * $0.kept).rounded()))" }, \.kept),
                 panel(
                     "threshold (1/1000)", { $0.tau == 0 ? "dense" : Self.shown(1000 * $0.tau) },
-                    { $0.tau == 0 ? 1 : Double(SaleCalibrator.firstLevel / $0.tau - 1).squareRoot() / levels / 8 * 6 }),
+                    { $0.tau == 0 ? 1 : 0.9 * log2(highest / Double($0.tau)) / span }),
             ])
     }
 

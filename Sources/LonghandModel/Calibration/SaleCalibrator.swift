@@ -6,6 +6,8 @@ public struct SaleCalibrationOptions: Sendable {
     /// The error of a head may reach this share of its output: mean over tokens of the L1 norms of the difference and of the
     /// dense output.
     public var relativeBound = 0.05
+    /// Where a head begins: the paper's 0.008, or more for models whose heads leave room.
+    public var firstLevel: Float = 0.008
     /// Width of the codes, as in `sale:bits=8`.
     public var bits = 8
     /// Store that both outputs are computed over.
@@ -27,11 +29,10 @@ public struct SaleHead: Sendable, Hashable, Encodable {
     public var kept, error: Double
 }
 
-/// Finds a threshold per layer and query head, as SALE does (arXiv 2505.24179, section 3.3): from 0.008 down by halves, until the
-/// error of the head's output over a trace is within the bound; below 1e-4 the head is dense. Exact inputs of every layer come
+/// Finds a threshold per layer and query head, as SALE does (arXiv 2505.24179, section 3.3): from the first level down by halves,
+/// until the error of the head's output over a trace is within the bound; at 1e-4 and below the head is dense. Exact inputs of every layer come
 /// from the trace, which is recorded with dense attention. Layers with a window are left out: there `sale` is dense.
 public final class SaleCalibrator {
-    public static let firstLevel: Float = 0.008
     public static let leastLevel: Float = 1e-4
 
     public let heads: Int
@@ -66,7 +67,7 @@ public final class SaleCalibrator {
     }
 
     private func calibrate(_ layer: TraceLayer, _ head: Int) throws -> SaleHead {
-        var tau = Self.firstLevel, kept = 0.0, error = 0.0
+        var tau = options.firstLevel, kept = 0.0, error = 0.0
         for trace in traces {
             let operands = try Operands(trace, layer, head, options.tokens)
             let dense = try attend(operands, layer, "all")

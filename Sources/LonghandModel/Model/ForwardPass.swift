@@ -50,7 +50,7 @@ extension Session {
     }
 
     private func attention(_ index: Int, _ residual: UnsafeMutablePointer<Float>, rows: Int) throws {
-        let layer = model.shape.layers[index], w = model.weights.layers[index], width = model.shape.width, b = buffers
+        let layer = model.shape.layers[index], w = model.weights.layers[index], b = buffers
         let q = layer.queryHeads * layer.headDimK, k = layer.kvHeads * layer.headDimK, v = layer.kvHeads * layer.headDimV
         let stride = q + k + v
         norm(index, residual, w.attentionNorm, b.normed, rows: rows)
@@ -81,7 +81,7 @@ extension Session {
     }
 
     private func feedForward(_ index: Int, _ residual: UnsafeMutablePointer<Float>, rows: Int) throws {
-        let w = model.weights.layers[index], width = model.shape.width, hidden = model.shape.feedForwardWidth, b = buffers
+        let w = model.weights.layers[index], hidden = model.shape.feedForwardWidth, b = buffers
         norm(index, residual, w.feedForwardNorm, b.normed, rows: rows)
         try linear(.gateUp, index, b.normed, w.gateUp, b.gateUp, rows: rows)
         let gate = model.shape.architecture == .gemma3 ? LHK_GATE_GELU_TANH : LHK_GATE_SILU

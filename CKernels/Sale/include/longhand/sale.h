@@ -80,7 +80,7 @@ LHK_API lhk_status lhk_sale_workspace(const lhk_sale_args *args, uint32_t worker
                                       lhk_error *LHK_NULLABLE error);
 
 /// Quantises all keys and selects. `out` becomes LHK_SELECTION_BLOCKS with tiles of LHK_SALE_TILE_ROWS rows, or
-/// LHK_SELECTION_ALL where nothing may be skipped: one row, no causal mask, a left or right window, or at most 288 keys.
+/// LHK_SELECTION_ALL where nothing may be skipped: one row, no causal mask, a left or right window, or at most 256 keys.
 /// It points into `workspace`, aligned to LHK_ALIGNMENT. ALiBi is LHK_ERROR_UNSUPPORTED. Uses the best variant that `host`
 /// allows; the same result for any number of workers, and for any cut of a prompt into calls of multiples of 64 rows.
 /// [thread-safe with distinct workspaces]

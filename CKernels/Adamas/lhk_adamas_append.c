@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Keeps the codes in step with the store, and the running sums of values.
+#include "lhk_adamas_index.h"
+
+typedef struct append_job {
+    lhk_instance *index;
+    lhk_adamas_parts parts;
+    const lhk_tensor *k;  ///< null: raw rows of the sample
+    int64_t first, end;   ///< tokens; row 0 of k is token `origin`
+    int64_t origin, first_block;
+} append_job;
+
+/// Spreads 16 bits over the even bits of 32.
+static uint32_t spread(uint32_t x) {
+    x = (x | x << 8) & 0x00ff00ffu;
+    x = (x | x << 4) & 0x0f0f0f0fu;
+    x = (x | x << 2) & 0x33333333u;
+    return (x | x << 1) & 0x55555555u;
+}
+
+/// Codes the transformed key y, which is changed, as token t of a block.
+static void put_key(const append_job *job, int64_t head, uint8_t *block, int64_t t, float *y) {
+    const lhk_adamas_config *c = &job->index->config;
+    uint16_t high[LHK_ADAMAS_MOST_DIM / 16 + 3] = {0}, low[LHK_ADAMAS_MOST_DIM / 16 + 3] = {0};
+    int64_t groups = lhk_adamas_groups(c->dim_k), words = lhk_adamas_words(c->dim_k);
+    bool lanes = c->scoring == LHK_ADAMAS_ASYMMETRIC;
+    uint16_t *scale = lanes ? (uint16_t *)(block + groups * LHK_ADAMAS_BLOCK * 4) + t : NULL;
+    lhk_adamas_kernel_of(job->index)->code(y, c->center ? job->parts.mean + head * c->dim_k : NULL, c->dim_k,
+                                           job->parts.levels[head].thresholds, scale, high, low);
+    if (lanes) {
+        for (int64_t g = 0; g < groups; g++)
+            ((uint32_t *)block)[g * LHK_ADAMAS_BLOCK + t] = spread(low[g]) | spread(high[g]) << 1;
+        return;
+    }
+    uint64_t *planes = (uint64_t *)block;
+    for (int64_t w = 0; w < words; w++) {
+        memcpy(&planes[w * LHK_ADAMAS_BLOCK + t], high + 4 * w, 8);
+        memcpy(&planes[(words + w) * LHK_ADAMAS_BLOCK + t], low + 4 * w, 8);
+    }
+}
+
+static void transform(const append_job *job, int64_t row, int64_t head, float *y) {
+    const lhk_adamas_config *c = &job->index->config;
+    const void *from = lhk_row(job->k, row, head);
+    if (job->k->dtype == LHK_DTYPE_F32) memcpy(y, from, c->dim_k * sizeof *y);
+    else for (int64_t i = 0; i < c->dim_k; i++) y[i] = lhk_load_element(from, job->k->dtype, i);
+    lhk_adamas_kernel_of(job->index)->hadamard(y, c->dim_k);
+}
+
+static void code_task(void *context, int64_t task, uint32_t worker) {
+    (void)worker;
+    const append_job *job = context;
+    const lhk_adamas_config *c = &job->index->config;
+    int64_t b = job->first_block + task / c->kv_heads, head = task % c->kv_heads;
+    int64_t begin = lhk_max(job->first, b * LHK_ADAMAS_BLOCK), end = lhk_min(job->end, (b + 1) * LHK_ADAMAS_BLOCK);
+    uint8_t *block = lhk_adamas_block(c, &job->parts, b, head);
+    float y[LHK_ADAMAS_MOST_DIM + 16] __attribute__((aligned(64)));
+    for (int64_t token = begin; token < end; token++) {
+        if (job->k) transform(job, token - job->origin, head, y);
+        else memcpy(y, job->parts.raw + (head * c->sample + token) * c->dim_k, c->dim_k * sizeof *y);
+        put_key(job, head, block, token % LHK_ADAMAS_BLOCK, y);
+    }
+}
+
+static void code_tokens(append_job *job, const lhk_host *host, int64_t first, int64_t end) {
+    if (first >= end) return;
+    job->first = first;
+    job->end = end;
+    job->first_block = first / LHK_ADAMAS_BLOCK;
+    int64_t blocks = (end - 1) / LHK_ADAMAS_BLOCK - job->first_block + 1;
+    lhk_parallel_for(host, blocks * job->index->config.kv_heads, code_task, job);
+}
+
+static void raw_task(void *context, int64_t head, uint32_t worker) {
+    (void)worker;
+    const append_job *job = context;
+    const lhk_adamas_config *c = &job->index->config;
+    for (int64_t token = job->first; token < job->end; token++)
+        transform(job, token - job->origin, head, job->parts.raw + (head * c->sample + token) * c->dim_k);
+}
+
+static void calibrate_task(void *context, int64_t head, uint32_t worker) {
+    (void)worker;
+    const append_job *job = context;
+    const lhk_adamas_config *c = &job->index->config;
+    lhk_adamas_calibrate(c, job->parts.raw + head * c->sample * c->dim_k, c->sample, job->parts.mean + head * c->dim_k,
+                         &job->parts.levels[head], lhk_adamas_kernel_of(job->index));
+}
+
+void lhk_adamas_code_sample(lhk_instance *index, const lhk_host *host) {
+    append_job job = {.index = index, .parts = lhk_adamas_parts_of(index)};
+    lhk_parallel_for(host, index->config.kv_heads, calibrate_task, &job);
+    code_tokens(&job, host, 0, index->config.sample);
+}
+
+lhk_status lhk_adamas_append(lhk_instance *index, const lhk_host *host, const lhk_tensor *k, const lhk_tensor *v,
+                             lhk_error *error) {
+    const lhk_adamas_config *c = &index->config;
+    lhk_status status = lhk_check_rows(k, c->kv_heads, c->dim_k, "adamas: k", 2, error);
+    (void)v;  // values are read from the store, rounded as attention reads them
+    if (status) return status;
+    int64_t n = k->shape[0], first = index->length, end = first + n;
+    if (n > c->capacity - first)
+        return lhk_fail(error, LHK_ERROR_CAPACITY, 2, "adamas: %lld tokens do not fit: %lld of %lld in use", (long long)n,
+                        (long long)first, (long long)c->capacity);
+    index->length = end;
+    if (c->passive || c->scoring == LHK_ADAMAS_EXACT || n == 0) return LHK_OK;
+    append_job job = {.index = index, .parts = lhk_adamas_parts_of(index), .k = k, .origin = first};
+    if (first < c->sample) {
+        job.first = first;
+        job.end = lhk_min(end, c->sample);
+        lhk_parallel_for(host, c->kv_heads, raw_task, &job);
+        if (end >= c->sample) lhk_adamas_code_sample(index, host);
+    }
+    code_tokens(&job, host, lhk_max(first, c->sample), end);
+    return LHK_OK;
+}
+
+// ---- sums of values ----
+
+typedef struct sum_job {
+    lhk_instance *index;
+    lhk_adamas_parts parts;
+    lhk_store_ref store;
+    float *scratch;  ///< [workers][dim_v]
+    int64_t first_block;
+    lhk_status failed;
+} sum_job;
+
+/// to += values of tokens [begin, end), one after the other.
+static bool add_values(const sum_job *job, int64_t head, int64_t begin, int64_t end, float *row, float *to) {
+    int64_t dim = job->index->config.dim_v;
+    for (int64_t token = begin; token < end; token++) {
+        if (job->store.ops->read_rows(job->store.instance, (uint32_t)head, token, 1, NULL, row, NULL)) return false;
+        for (int64_t c = 0; c < dim; c++) to[c] += row[c];
+    }
+    return true;
+}
+
+/// Sums a whole block into the place of the sums before the next one.
+static void sum_task(void *context, int64_t task, uint32_t worker) {
+    sum_job *job = context;
+    const lhk_adamas_config *c = &job->index->config;
+    int64_t b = job->first_block + task / c->kv_heads, head = task % c->kv_heads;
+    float *to = job->parts.sums + ((b + 1) * c->kv_heads + head) * c->dim_v;
+    memset(to, 0, c->dim_v * sizeof *to);
+    if (!add_values(job, head, b * LHK_ADAMAS_BLOCK, (b + 1) * LHK_ADAMAS_BLOCK, job->scratch + worker * c->dim_v, to))
+        __atomic_store_n(&job->failed, LHK_ERROR_ARGUMENT, __ATOMIC_RELAXED);
+}
+
+lhk_status lhk_adamas_sum_values(lhk_instance *index, const lhk_host *host, lhk_store_ref store, float *scratch,
+                                 lhk_error *error) {
+    const lhk_adamas_config *c = &index->config;
+    sum_job job = {index, lhk_adamas_parts_of(index), store, scratch, index->summed / LHK_ADAMAS_BLOCK, LHK_OK};
+    int64_t width = (int64_t)c->kv_heads * c->dim_v, whole = index->length / LHK_ADAMAS_BLOCK;
+    if (whole > job.first_block) {
+        lhk_parallel_for(host, (whole - job.first_block) * c->kv_heads, sum_task, &job);
+        for (int64_t b = job.first_block; b < whole; b++) {
+            float *to = job.parts.sums + (b + 1) * width;
+            for (int64_t i = 0; i < width; i++) to[i] += to[i - width];
+        }
+        index->summed = whole * LHK_ADAMAS_BLOCK;
+    }
+    if (index->summed % LHK_ADAMAS_BLOCK == 0) memset(job.parts.partial, 0, (size_t)width * sizeof(float));
+    for (int64_t head = 0; head < c->kv_heads; head++)
+        if (!add_values(&job, head, index->summed, index->length, scratch, job.parts.partial + head * c->dim_v))
+            job.failed = LHK_ERROR_ARGUMENT;
+    index->summed = index->length;
+    if (!job.failed) return LHK_OK;
+    index->summed = 0;
+    return lhk_fail(error, job.failed, 3, "adamas: the store does not hold the tokens of the index");
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What one instruction set provides. Whatever decides which keys are chosen gives the same bits everywhere.
+///
+/// Codes of 256 tokens of one KV head form a block, in one of two layouts of 2 bits per channel:
+///   planes  [2 planes: high, low][ceil(dim/64) words][256 tokens] uint64    Manhattan distance: population counts
+///   lanes   [ceil(dim/16) groups][256 tokens] uint32, then f16 scales [256]  dot product: bytes of a token's 32-bit lane
+/// In `lanes`, channel 16 g + 4 b + s is bits 8 b + 2 s and 8 b + 2 s + 1 of group g's word.
+#ifndef LHK_ADAMAS_KERNEL_H
+#define LHK_ADAMAS_KERNEL_H
+
+#include <lhk/hadamard.h>
+#include <lhk/support.h>
+
+#define LHK_ADAMAS_BLOCK 256  ///< tokens
+#define LHK_ADAMAS_PEAK 64    ///< scores per peak
+#define LHK_ADAMAS_CHANNELS 16
+
+typedef float lhk_adamas_floats __attribute__((vector_size(64)));
+typedef int32_t lhk_adamas_ints __attribute__((vector_size(64)));
+
+/// The tokens [0, tokens) of one block against some queries that share its KV head.
+typedef struct lhk_adamas_scan {
+    const uint8_t *block;
+    int64_t tokens;  ///< a multiple of 16
+    int64_t dim;
+    int64_t rows;    ///< queries
+    const uint64_t *planes;   ///< planes: thermometer codes [rows][3: >= 1, >= 2, 3][words]
+    const int32_t *weights;   ///< lanes: int8 codes of the queries, four to a word [rows][groups][4: s][4: b]
+    const float *factor, *offset;  ///< lanes, [rows]: score = scale of token * (factor * sum of weight * step + offset)
+    const uint8_t *step;           ///< lanes, [4]
+    const uint8_t *ahead;  ///< the block that will be scanned next, to be fetched meanwhile, or null; [ahead_bytes]
+    int64_t ahead_bytes;
+    float *scores;  ///< [rows][lds]; the greater the nearer. planes: minus the distance
+    int64_t lds;
+} lhk_adamas_scan;
+
+typedef struct lhk_adamas_parting {
+    int64_t count;
+    float least_above, most_below;  ///< infinities where there are none
+} lhk_adamas_parting;
+
+typedef struct lhk_adamas_kernel {
+    const char *word;
+    lhk_isa isa;
+    double speed;  ///< scores per nanosecond of one worker at 128 channels
+    /// x = H x.
+    void (*hadamard)(float *x, int64_t dim);
+    /// Subtracts `mean` unless null, then, unless `scale` is null, divides by the root of the mean square, kept in f16 as
+    /// `scale` (0 where it is not finite), and codes. y is changed; it has room for `dim` rounded up to 16.
+    /// Bit c of high[g], low[g]: the two bits of channel 16 g + c; zero from `dim` on.
+    void (*code)(float *y, const float *mean, int64_t dim, const float *thresholds, uint16_t *scale, uint16_t *high,
+                 uint16_t *low);
+    void (*distances)(const lhk_adamas_scan *scan);
+    void (*estimates)(const lhk_adamas_scan *scan);
+    /// peaks[i] = greatest of scores [64 i, 64 i + 64). `count` is a multiple of 64.
+    void (*peaks)(const float *scores, int64_t count, float *peaks);
+    /// lanes[16 b + i] = greatest of scores [256 b + i + 16 j], j from 0 to 15. `count` is a multiple of 256.
+    void (*lanes)(const float *scores, int64_t count, float *lanes);
+    /// Sum of about 2^(score - most) over `count` scores, a multiple of 16: each is up to 4 % off, on average right.
+    float (*mass)(const float *scores, int64_t count, float most);
+    /// Of `count` values, a multiple of 16: how many are >= least, the least of these, the greatest of the others.
+    lhk_adamas_parting (*part)(const float *values, int64_t count, float least);
+    /// The j of scores[begin + j] >= least, 0 <= j < count, a multiple of 16, as begin + j, with their scores; ascending.
+    /// Up to 16 entries past the last one may be written.
+    int64_t (*above)(const float *scores, int64_t begin, int64_t count, float least, int32_t *tokens, float *kept);
+} lhk_adamas_kernel;
+
+static inline int64_t lhk_adamas_words(int64_t dim) { return (dim + 63) / 64; }
+static inline int64_t lhk_adamas_groups(int64_t dim) { return (dim + LHK_ADAMAS_CHANNELS - 1) / LHK_ADAMAS_CHANNELS; }
+
+/// 2^x for x <= 0 as `mass` has it: the exponent is exact and the mantissa a straight line, shifted to be right on average.
+LHK_ALWAYS_INLINE float lhk_adamas_power(float x) {
+    float bits = x * 0x1p23f + (127 * 0x1p23f - 482000.0f);
+    int32_t integer = (int32_t)(bits > 0 ? bits : 0);
+    float out;
+    memcpy(&out, &integer, 4);
+    return out;
+}
+
+#endif

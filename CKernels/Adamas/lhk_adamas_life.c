@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Life cycle of the selector: options, sizes, creation, truncation, forks, saved bytes.
+#include "lhk_adamas_index.h"
+
+static lhk_status read_word(const lhk_problem *problem, const char *key, const char *const *words, uint32_t *out,
+                            lhk_error *error) {
+    const char *value = lhk_option_value(problem, key);
+    for (uint32_t i = 0; value && words[i]; i++)
+        if (!strcmp(value, words[i])) {
+            *out = i;
+            return LHK_OK;
+        }
+    if (!value) return LHK_OK;
+    return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "adamas: option %s=%s is not %s, %s%s%s", key, value, words[0], words[1],
+                    words[2] ? " or " : "", words[2] ? words[2] : "");
+}
+
+static lhk_status check_shape(const lhk_problem *p, lhk_error *error) {
+    if (!p->kv_heads || !p->query_heads || p->query_heads % p->kv_heads || p->query_heads > 65536 || p->query_rows < 0)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "adamas: %u query heads are not a multiple of %u KV heads",
+                        p->query_heads, p->kv_heads);
+    if (p->head_dim_k < 16 || p->head_dim_k > LHK_ADAMAS_MOST_DIM || !p->head_dim_v || p->head_dim_v > 65536)
+        return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 1, "adamas: head dimension %u/%u is not 16 to %d", p->head_dim_k,
+                        p->head_dim_v, LHK_ADAMAS_MOST_DIM);
+    if (p->keys < 0 || p->keys > INT32_MAX - 2 * LHK_ADAMAS_BLOCK)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "adamas: capacity %lld is not within 0 and 2^31 tokens",
+                        (long long)p->keys);
+    return LHK_OK;
+}
+
+/// Tokens that are always taken: as given, or a part of the budget.
+static lhk_status read_budget(const lhk_problem *problem, lhk_adamas_config *c, lhk_error *error) {
+    lhk_status status = lhk_option_int(problem, "adamas", "budget", 1, 1 << 24, &c->budget, error);
+    if (status) return status;
+    bool asymmetric = c->scoring == LHK_ADAMAS_ASYMMETRIC;
+    c->sinks = asymmetric ? lhk_min(4, c->budget / 16) : 0;
+    c->recent = asymmetric ? lhk_max(1, lhk_min(32, c->budget / 4)) : 1;
+    status = lhk_option_int(problem, "adamas", "sinks", 0, 1 << 24, &c->sinks, error);
+    if (!status) status = lhk_option_int(problem, "adamas", "recent", 1, 1 << 24, &c->recent, error);
+    if (!status && c->sinks + c->recent > c->budget)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "adamas: %lld first and %lld last tokens do not fit a budget of %lld",
+                        (long long)c->sinks, (long long)c->recent, (long long)c->budget);
+    return status;
+}
+
+lhk_status lhk_adamas_configure(const lhk_problem *problem, lhk_adamas_config *out, lhk_error *error) {
+    static const char *const names[] = {"budget", "dense_layers", "scoring", "remainder", "lists",
+                                        "sinks",  "recent",       "sample",  "center"};
+    static const char *const scorings[] = {"manhattan", "asymmetric", "exact", NULL};
+    static const char *const lists[] = {"query", "union", "kv", NULL};
+    lhk_adamas_config c = {.query_heads = problem->query_heads, .kv_heads = problem->kv_heads, .dim_k = problem->head_dim_k,
+                           .dim_v = problem->head_dim_v, .capacity = problem->keys, .query_rows = problem->query_rows,
+                           .budget = 128, .sample = 512, .scoring = LHK_ADAMAS_ASYMMETRIC};
+    const lhk_attention_params *params = problem->params;
+    int64_t dense_layers = 2, remainder = 0, center = 0;
+    lhk_status status = check_shape(problem, error);
+    if (!status) status = lhk_options_known(problem, "adamas", names, sizeof names / sizeof *names, error);
+    if (!status) status = read_word(problem, "scoring", scorings, &c.scoring, error);
+    bool asymmetric = c.scoring == LHK_ADAMAS_ASYMMETRIC;
+    if (asymmetric) c.lists = LHK_ADAMAS_LISTS_UNION;
+    if (!status) status = read_word(problem, "lists", lists, &c.lists, error);
+    if (!status) status = read_budget(problem, &c, error);
+    center = asymmetric;
+    remainder = asymmetric && !(params && params->softcap > 0);
+    if (!status) status = lhk_option_int(problem, "adamas", "dense_layers", 0, 1 << 20, &dense_layers, error);
+    if (!status) status = lhk_option_int(problem, "adamas", "remainder", 0, 1, &remainder, error);
+    if (!status) status = lhk_option_int(problem, "adamas", "center", 0, 1, &center, error);
+    if (!status) status = lhk_option_int(problem, "adamas", "sample", 16, LHK_ADAMAS_MOST_SAMPLE, &c.sample, error);
+    if (status) return status;
+    if (remainder && c.scoring == LHK_ADAMAS_MANHATTAN)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, -1,
+                        "adamas: remainder=1 needs scoring=asymmetric or exact; distances do not say what a token weighs");
+    if (params && params->alibi_slopes)
+        return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 1, "adamas: ALiBi biases are not part of its scores");
+    if (remainder && params && params->softcap > 0)
+        return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 1, "adamas: remainder=1 does not know softcaps");
+    c.remainder = (uint32_t)remainder;
+    c.center = (uint32_t)center;
+    if (c.scoring == LHK_ADAMAS_EXACT) c.center = 0, c.sample = 0;
+    c.passive = lhk_problem_layer(problem) < dense_layers || (params && params->window_left >= 0);
+    *out = c;
+    return LHK_OK;
+}
+
+static int64_t blocks_for(int64_t tokens) { return (tokens + LHK_ADAMAS_BLOCK - 1) / LHK_ADAMAS_BLOCK; }
+
+bool lhk_adamas_carve(const lhk_adamas_config *c, const void *state, lhk_adamas_parts *p) {
+    lhk_carver carver = {.base = (void *)(uintptr_t)state};
+    uint64_t heads = c->kv_heads, blocks = (uint64_t)blocks_for(c->capacity), group = 0;
+    lhk_carve(&carver, 1, sizeof(lhk_instance));
+    memset(p, 0, sizeof *p);
+    p->block_bytes = c->scoring == LHK_ADAMAS_ASYMMETRIC
+                         ? LHK_ADAMAS_BLOCK * (4 * (uint64_t)lhk_adamas_groups(c->dim_k) + sizeof(uint16_t))
+                     : c->scoring == LHK_ADAMAS_EXACT
+                         ? 0
+                         : LHK_ADAMAS_BLOCK * 16 * (uint64_t)lhk_adamas_words(c->dim_k);
+    if (!c->passive) {
+        p->levels = lhk_carve(&carver, heads, sizeof *p->levels);
+        p->mean = lhk_carve(&carver, heads * c->dim_k, sizeof(float));
+        p->raw = lhk_carve(&carver, heads * (uint64_t)c->sample * c->dim_k, sizeof(float));
+        carver.overflow |= !lhk_multiply(blocks + 1, heads, &group);
+        p->blocks = lhk_carve(&carver, group, p->block_bytes);
+        p->sums = lhk_carve(&carver, c->remainder ? group : 0, c->dim_v * sizeof(float));
+        p->partial = lhk_carve(&carver, c->remainder ? heads : 0, c->dim_v * sizeof(float));
+    }
+    p->bytes = carver.used;
+    return !carver.overflow && carver.used < (UINT64_MAX >> 2);
+}
+
+static lhk_status supports(const lhk_variant *self, const lhk_problem *problem, lhk_isa isa, lhk_error *error) {
+    lhk_adamas_config config;
+    (void)self, (void)isa;
+    return lhk_adamas_configure(problem, &config, error);
+}
+
+static lhk_status cost(const lhk_variant *self, const lhk_problem *problem, lhk_cost *out) {
+    const lhk_adamas_kernel *kernel = self->data;
+    out->time = 1000 + (double)problem->keys * problem->query_heads * problem->head_dim_k / 128 / kernel->speed;
+    out->bytes = (double)problem->keys * problem->kv_heads * problem->head_dim_k / 4;
+    return LHK_OK;
+}
+
+static lhk_status sizes(const lhk_variant *self, const lhk_problem *problem, uint32_t workers, lhk_sizes *out,
+                        lhk_error *error) {
+    lhk_adamas_config config;
+    lhk_adamas_parts parts;
+    (void)self;
+    lhk_status status = lhk_adamas_configure(problem, &config, error);
+    if (status) return status;
+    if (!lhk_adamas_carve(&config, NULL, &parts) || !lhk_adamas_workspace(&config, workers, &out->workspace_bytes))
+        return lhk_fail(error, LHK_ERROR_OVERFLOW, 1, "adamas: capacity of %lld tokens overflows", (long long)problem->keys);
+    out->state_bytes = parts.bytes;
+    return LHK_OK;
+}
+
+static lhk_status create(const lhk_variant *self, const lhk_problem *problem, lhk_instance *index, uint64_t bytes,
+                         lhk_error *error) {
+    lhk_sizes need = {.struct_size = sizeof need};
+    lhk_status status = sizes(self, problem, 1, &need, error);
+    if (status) return status;
+    if (bytes < need.state_bytes)
+        return lhk_fail(error, LHK_ERROR_CAPACITY, 3, "adamas: state of %llu bytes given, %llu needed",
+                        (unsigned long long)bytes, (unsigned long long)need.state_bytes);
+    index->variant = self;
+    return lhk_adamas_configure(problem, &index->config, error);
+}
+
+static lhk_status truncate_tokens(lhk_instance *index, int64_t tokens, lhk_error *error) {
+    if (tokens < 0 || tokens > index->length)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "adamas: cannot truncate %lld tokens to %lld",
+                        (long long)index->length, (long long)tokens);
+    index->length = tokens;
+    if (index->summed > tokens) index->summed = tokens / LHK_ADAMAS_BLOCK * LHK_ADAMAS_BLOCK;
+    return LHK_OK;
+}
+
+// ---- saved form: a header, the raw rows of the sample per head, the blocks in use ----
+
+typedef struct saved_header {
+    uint32_t version, reserved;
+    uint32_t kv_heads, dim_k, scoring, center, passive, unused;
+    int64_t sample, length;
+} saved_header;
+
+static saved_header header_of(const lhk_instance *index) {
+    const lhk_adamas_config *c = &index->config;
+    return (saved_header){.version = 1, .kv_heads = c->kv_heads, .dim_k = c->dim_k, .scoring = c->scoring,
+                          .center = c->center, .passive = c->passive, .sample = c->sample, .length = index->length};
+}
+
+/// Rows of the sample, and bytes of blocks beyond it, that `length` tokens fill. Within the sample, codes follow from rows.
+static int64_t saved_rows(const lhk_adamas_config *c, int64_t length) { return c->passive ? 0 : lhk_min(length, c->sample); }
+static uint64_t saved_blocks(const lhk_adamas_config *c, const lhk_adamas_parts *p, int64_t length) {
+    return c->passive || length < c->sample ? 0 : (uint64_t)blocks_for(length) * c->kv_heads * p->block_bytes;
+}
+
+static uint64_t saved_bytes(const lhk_instance *index, int64_t length) {
+    const lhk_adamas_config *c = &index->config;
+    lhk_adamas_parts p = lhk_adamas_parts_of(index);
+    uint64_t row = (uint64_t)c->kv_heads * c->dim_k * sizeof(float);
+    return sizeof(saved_header) + (uint64_t)saved_rows(c, length) * row + saved_blocks(c, &p, length);
+}
+
+static uint64_t save_size(const lhk_instance *index) { return saved_bytes(index, index->length); }
+
+/// Codes past `length` in the last block are whatever an earlier, longer sequence left; they are saved as zeros.
+static void clear_tail(const lhk_adamas_config *c, uint8_t *block, int64_t used) {
+    bool lanes = c->scoring == LHK_ADAMAS_ASYMMETRIC;
+    int64_t size = lanes ? 4 : 8, rows = lanes ? lhk_adamas_groups(c->dim_k) : 2 * lhk_adamas_words(c->dim_k);
+    for (int64_t r = 0; r < rows; r++)
+        memset(block + (r * LHK_ADAMAS_BLOCK + used) * size, 0, (size_t)((LHK_ADAMAS_BLOCK - used) * size));
+    if (lanes) memset(block + rows * LHK_ADAMAS_BLOCK * size + 2 * used, 0, (size_t)(2 * (LHK_ADAMAS_BLOCK - used)));
+}
+
+static void save(const lhk_instance *index, uint8_t *out) {
+    const lhk_adamas_config *c = &index->config;
+    lhk_adamas_parts p = lhk_adamas_parts_of(index);
+    saved_header header = header_of(index);
+    uint64_t row = c->dim_k * sizeof(float), rows = (uint64_t)saved_rows(c, index->length) * row;
+    uint64_t blocks = saved_blocks(c, &p, index->length);
+    memcpy(out, &header, sizeof header);
+    out += sizeof header;
+    for (int64_t h = 0; rows && h < c->kv_heads; h++, out += rows) memcpy(out, p.raw + h * c->sample * c->dim_k, rows);
+    if (!blocks) return;
+    memcpy(out, p.blocks, blocks);
+    if (index->length % LHK_ADAMAS_BLOCK == 0) return;
+    out += blocks - c->kv_heads * p.block_bytes;
+    for (int64_t h = 0; h < c->kv_heads; h++) clear_tail(c, out + (uint64_t)h * p.block_bytes, index->length % LHK_ADAMAS_BLOCK);
+}
+
+static lhk_status load(lhk_instance *index, const uint8_t *bytes, uint64_t count, lhk_error *error) {
+    const lhk_adamas_config *c = &index->config;
+    saved_header h, own = header_of(index);
+    if (count < sizeof h) return lhk_fail(error, LHK_ERROR_CORRUPT, 1, "adamas: saved index is cut off");
+    memcpy(&h, bytes, sizeof h);
+    own.length = h.length;
+    if (memcmp(&h, &own, sizeof h))
+        return lhk_fail(error, LHK_ERROR_CORRUPT, 1, "adamas: saved index is of another version, shape, scoring or sample");
+    if (h.length < 0 || h.length > c->capacity)
+        return lhk_fail(error, LHK_ERROR_CAPACITY, 1, "adamas: saved index holds %lld tokens, capacity is %lld",
+                        (long long)h.length, (long long)c->capacity);
+    if (count != saved_bytes(index, h.length))
+        return lhk_fail(error, LHK_ERROR_CORRUPT, 1, "adamas: saved index has %llu bytes, %llu expected",
+                        (unsigned long long)count, (unsigned long long)saved_bytes(index, h.length));
+    lhk_adamas_parts p = lhk_adamas_parts_of(index);
+    uint64_t row = c->dim_k * sizeof(float), rows = (uint64_t)saved_rows(c, h.length) * row;
+    bytes += sizeof h;
+    for (int64_t head = 0; rows && head < c->kv_heads; head++, bytes += rows)
+        memcpy(p.raw + head * c->sample * c->dim_k, bytes, rows);
+    uint64_t blocks = saved_blocks(c, &p, h.length);
+    if (blocks) {
+        lhk_host serial = {.struct_size = sizeof serial, .workers = 1};
+        memcpy(p.blocks, bytes, blocks);
+        lhk_adamas_code_sample(index, &serial);
+    }
+    index->length = h.length;
+    index->summed = 0;
+    return LHK_OK;
+}
+
+static lhk_status fork_state(const lhk_instance *source, lhk_instance *destination, lhk_error *error) {
+    const lhk_adamas_config *c = &source->config;
+    if (memcmp(c, &destination->config, sizeof *c))
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "adamas: fork between indices of different shapes or options");
+    lhk_adamas_parts from = lhk_adamas_parts_of(source), to = lhk_adamas_parts_of(destination);
+    destination->length = source->length;
+    destination->summed = 0;
+    if (c->passive) return LHK_OK;
+    memcpy(to.levels, from.levels, c->kv_heads * sizeof *to.levels);
+    memcpy(to.mean, from.mean, (size_t)c->kv_heads * c->dim_k * sizeof *to.mean);
+    for (int64_t h = 0; h < c->kv_heads; h++)
+        memcpy(to.raw + h * c->sample * c->dim_k, from.raw + h * c->sample * c->dim_k,
+               (size_t)saved_rows(c, source->length) * c->dim_k * sizeof *to.raw);
+    memcpy(to.blocks, from.blocks, saved_blocks(c, &from, source->length));
+    if (!c->remainder) return LHK_OK;
+    size_t width = (size_t)c->kv_heads * c->dim_v * sizeof(float);
+    memcpy(to.sums, from.sums, (size_t)(source->summed / LHK_ADAMAS_BLOCK + 1) * width);
+    memcpy(to.partial, from.partial, width);
+    destination->summed = source->summed;
+    return LHK_OK;
+}
+
+const lhk_life_ops lhk_adamas_life_ops = {
+    .struct_size = sizeof(lhk_life_ops), .supports = supports, .cost = cost, .sizes = sizes, .create = create,
+    .truncate = truncate_tokens, .fork = fork_state, .save_size = save_size, .save = save, .load = load};
