@@ -73,10 +73,18 @@ LHK_ALWAYS_INLINE void LHK_NAME(finish_values)(const int rows, const lhk_instanc
 
 static void LHK_NAME(add_exact)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, int64_t token,
                                 const float *p, int64_t ldp, int32_t rows, float *out, int64_t ldo) {
+    _Alignas(64) float value[LHK_COMMVQ_MAX_DIM];
     const uint16_t *row = lhk_commvq_exact(store, l, token) + head * (l->dim_k + l->dim_v) + l->dim_k;
+    LHK_NAME(widen_row)(row, l->dim_v, value);
     for (int32_t r = 0; r < rows; r++) {
         if (p[r * ldp] == 0) continue;
-        for (int64_t c = 0; c < l->dim_v; c++) out[r * ldo + c] += p[r * ldp] * lhk_bf16_to_f32(row[c]);
+        for (int64_t c = 0; c < l->dim_v; c += 16) {
+            lhk_commvq_floats sum, x;
+            memcpy(&sum, out + r * ldo + c, sizeof sum);
+            memcpy(&x, value + c, sizeof x);
+            LHK_NAME(add)(&sum, &x, p[r * ldp]);
+            memcpy(out + r * ldo + c, &sum, sizeof sum);
+        }
     }
 }
 
@@ -111,8 +119,8 @@ LHK_ALWAYS_INLINE void LHK_NAME(accumulate_rows)(const int rows, const lhk_insta
     for (int64_t j = 0, n; j < keys->count; j += n) {
         int64_t skip = 0;
         const uint8_t *bits = list;
-        memset(weights, 0, sizeof weights);
         if (keys->tokens) {
+            memset(weights, 0, sizeof weights);
             LHK_NAME(gather)(store, l, head, keys, j, false, &tile);
             n = tile.count;
             LHK_NAME(gather_bits)(store, l, head, &tile, list);
@@ -129,6 +137,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(accumulate_rows)(const int rows, const lhk_insta
                 LHK_NAME(add_exact)(store, l, head, token, p + j, ldp, rows, out, ldo);
                 continue;
             }
+            memset(weights, 0, sizeof weights);
             skip = token % LHK_COMMVQ_BLOCK;
             n = lhk_min(lhk_min(keys->count - j, LHK_COMMVQ_BLOCK - skip), state->encoded - token);
             uint8_t *block = lhk_commvq_block(store, l, token);

@@ -33,6 +33,16 @@ static void LHK_NAME(gather)(const lhk_instance *store, const lhk_commvq_layout 
     }
 }
 
+/// n bf16 as floats, n a multiple of 16.
+LHK_ALWAYS_INLINE void LHK_NAME(widen_row)(const uint16_t *row, int64_t n, float *out) {
+    for (int64_t c = 0; c < n; c += 16) {
+        lhk_commvq_halves half;
+        memcpy(&half, row + c, sizeof half);
+        const lhk_commvq_ints wide = __builtin_convertvector(half, lhk_commvq_ints) << 16;
+        memcpy(out + c, &wide, sizeof wide);
+    }
+}
+
 /// Sums of all levels of 64 tokens' codes.
 LHK_ALWAYS_INLINE void LHK_NAME(all_sums)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head,
                                           const uint8_t *codes, int16_t (*sums)[2][LHK_COMMVQ_BLOCK]) {

@@ -74,33 +74,14 @@ LHK_ALWAYS_INLINE void LHK_NAME(turn_queries)(const lhk_instance *store, const l
     }
 }
 
-/// Scores of the exact rows among the keys, in place of what is there.
-static void LHK_NAME(score_exact)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, const float *q,
-                                  int64_t ldq, int32_t rows, int64_t begin, int64_t end, float *scores, int64_t lds) {
-    for (int64_t token = begin; token < end; token++, scores++) {
-        const uint16_t *row = lhk_commvq_exact(store, l, token) + head * (l->dim_k + l->dim_v);
-        for (int32_t r = 0; r < rows; r++) {
-            lhk_commvq_floats sum = {0}, x;
-            for (int64_t c = 0; c < l->dim_k; c += 16) {
-                lhk_commvq_halves half;
-                memcpy(&half, row + c, sizeof half);
-                memcpy(&x, q + r * ldq + c, sizeof x);
-                sum += x * (lhk_commvq_floats)(__builtin_convertvector(half, lhk_commvq_ints) << 16);
-            }
-            scores[r * lds] = LHK_NAME(total)(&sum);
-        }
-    }
-}
-
-/// Dot products of up to 2 * LHK_COMMVQ_ROWS rows with one, n a multiple of 16: lanes are folded, not summed in order.
-LHK_ALWAYS_INLINE void LHK_NAME(row_dots)(const float (*q)[LHK_COMMVQ_MAX_DIM], int32_t rows, const float *key, int64_t n,
-                                          float *out, int64_t ldo) {
+/// Dot products of rows with one, n a multiple of 16: lanes are folded, not summed in order.
+LHK_ALWAYS_INLINE void LHK_NAME(row_dots)(const float *q, int64_t ldq, int32_t rows, const float *key, int64_t n, float *out,
+                                          int64_t ldo) {
     for (int32_t r = 0; r < rows; r++) {
-        lhk_commvq_floats sum = {0}, x;
+        lhk_commvq_floats sum = {0}, x, y;
         float lanes[16];
         for (int64_t c = 0; c < n; c += 16) {
-            lhk_commvq_floats y;
-            memcpy(&x, q[r] + c, sizeof x);
+            memcpy(&x, q + r * ldq + c, sizeof x);
             memcpy(&y, key + c, sizeof y);
             sum += x * y;
         }
@@ -108,6 +89,16 @@ LHK_ALWAYS_INLINE void LHK_NAME(row_dots)(const float (*q)[LHK_COMMVQ_MAX_DIM], 
         for (int half = 8; half; half /= 2)
             for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
         out[r * ldo] = lanes[0];
+    }
+}
+
+/// Scores of the exact rows among the keys, in place of what is there.
+static void LHK_NAME(score_exact)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, const float *q,
+                                  int64_t ldq, int32_t rows, int64_t begin, int64_t end, float *scores, int64_t lds) {
+    _Alignas(64) float key[LHK_COMMVQ_MAX_DIM];
+    for (int64_t token = begin; token < end; token++, scores++) {
+        LHK_NAME(widen_row)(lhk_commvq_exact(store, l, token) + head * (l->dim_k + l->dim_v), l->dim_k, key);
+        LHK_NAME(row_dots)(q, ldq, rows, key, l->dim_k, scores, lds);
     }
 }
 
@@ -130,7 +121,7 @@ static void LHK_NAME(score_list)(const lhk_instance *store, const lhk_commvq_lay
                     continue;
                 }
                 LHK_NAME(planar_key)(store, l, head, &tile, i, key);
-                LHK_NAME(row_dots)((const float (*)[LHK_COMMVQ_MAX_DIM])planar, n, key, l->dim_k, to, lds);
+                LHK_NAME(row_dots)(planar[0], LHK_COMMVQ_MAX_DIM, n, key, l->dim_k, to, lds);
             }
         }
     }

@@ -66,7 +66,8 @@ static double key_entry(const source *from, uint64_t head, uint64_t level, uint6
     const lhk_commvq_layout *l = &from->layout;
     uint64_t index = ((head * l->levels + level) * LEVEL_CODES + code) * l->dim_k + channel;
     if (from->seed < 0) return (double)from->keys[index];
-    return normal(from->seed, index) * 0.6 * pow(0.93, (double)level) / sqrt((double)l->kv_heads * l->dim_k);
+    // As long as the best of 256 random centres wants them, for a residual that shrinks level by level.
+    return normal(from->seed, index) * 2.4 / l->dim_k * pow(1 - 4.0 / l->dim_k, (double)level) / sqrt((double)l->kv_heads);
 }
 
 static double value_entry(const source *from, uint64_t head, uint64_t bit, uint64_t channel) {

@@ -9,7 +9,8 @@ import Testing
         var random = Normal(seed: seed)
         let levels = bits * dim / 8
         let keys = (0..<levels).flatMap { level in
-            random.row(16 * dim).map { $0 * 0.6 * Float(pow(0.93, Double(level))) / Float(dim).squareRoot() }
+            // As long as the best of 256 random centres wants them, for a residual that shrinks level by level.
+            random.row(16 * dim).map { $0 * 2.4 / Float(dim) * Float(pow(1 - 4 / Double(dim), Double(level))) }
         }
         let values = random.row(bits * dim * dim).map { $0 * 2 / Float(bits * dim * dim).squareRoot() }
         let offset = (0..<dim).map { c in -(0..<bits * dim).reduce(0) { $0 + values[$1 * dim + c] } / 2 }
@@ -45,7 +46,7 @@ import Testing
             theirs += pow(distance(coded, keys[i]), 2)
             energy += length * length
         }
-        #expect(theirs < 0.7 * energy)
+        #expect(theirs < 0.75 * energy, "\(theirs / energy)")
         // The scale is fitted and the tables are rounded, which may cost or win a little.
         #expect(ours < 1.03 * theirs, "\(ours / energy) against \(theirs / energy)")
         let valueError = zip(held.v, values).reduce(0) { $0 + pow(distance($1.0, $1.1), 2) }
