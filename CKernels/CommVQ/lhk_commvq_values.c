@@ -2,23 +2,23 @@
 /// What the search for a value's bits needs of a codebook besides its rows.
 #include "lhk_commvq_store.h"
 
-/// Orders rows by their norms, smallest first.
-static void sort_rows(float *rows, int64_t bits, int64_t dim) {
-    for (int64_t k = 1; k < bits; k++)
-        for (int64_t i = k; i > 0; i--) {
-            double norms[2] = {0};
-            for (int64_t c = 0; c < dim; c++)
-                for (int part = 0; part < 2; part++) {
-                    const double x = (double)rows[(i - 1 + part) * dim + c];
-                    norms[part] += x * x;
-                }
-            if (norms[0] <= norms[1]) break;
+/// Orders rows by their norms, smallest first. `norms` is scratch [bits].
+static void sort_rows(float *rows, int64_t bits, int64_t dim, float *norms) {
+    for (int64_t k = 0; k < bits; k++) {
+        double sum = 0;
+        for (int64_t c = 0; c < dim; c++) sum += (double)rows[k * dim + c] * (double)rows[k * dim + c];
+        norms[k] = (float)sum;
+        for (int64_t i = k; i > 0 && norms[i - 1] > norms[i]; i--) {
+            const float norm = norms[i];
+            norms[i] = norms[i - 1];
+            norms[i - 1] = norm;
             for (int64_t c = 0; c < dim; c++) {
                 const float x = rows[i * dim + c];
                 rows[i * dim + c] = rows[(i - 1) * dim + c];
                 rows[(i - 1) * dim + c] = x;
             }
         }
+    }
 }
 
 /// Lower factor of the Gram matrix with a fifth of its mean diagonal added: without, rows that depend on others would decide
@@ -36,7 +36,7 @@ static void factorise(const float *gram, int64_t bits, float *lower) {
 }
 
 void lhk_commvq_prepare_values(int64_t bits, int64_t dim, float *rows, const float *offset, lhk_commvq_value_tables *out) {
-    sort_rows(rows, bits, dim);
+    sort_rows(rows, bits, dim, out->lower);
     for (int64_t c = 0; c < dim; c++) {
         double half = 0;
         for (int64_t k = 0; k < bits; k++) {

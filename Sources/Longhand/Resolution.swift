@@ -18,7 +18,8 @@ public struct ProblemShape: Hashable, Sendable {
 }
 
 extension Registry {
-    /// The id of the variant of `method` that `host` would run for `shape`.
+    /// The id of the variant of `method` that `host` would run for `shape`, without options, or, for a method that cannot do
+    /// without, with the first options that it is checked with.
     ///
     /// - Throws: `LonghandError`: `.unsupported` with the reason when no variant fits.
     public func resolve(_ method: MethodInfo, for shape: ProblemShape, host: KernelHost) throws(LonghandError) -> String {
@@ -40,12 +41,37 @@ extension Registry {
         problem.query_rows = Int64(shape.queryRows)
         problem.keys = Int64(shape.keys)
         var variant: UnsafePointer<lhk_variant>?
-        try check { error in
+        func resolve(_ error: UnsafeMutablePointer<lhk_error>?) -> lhk_status {
             withUnsafePointer(to: position) {
                 problem.position = $0
                 return lhk_method_resolve(found.pointee.method, &problem, host.raw, &variant, error)
             }
         }
+        var arena = Arena()
+        var options = Self.exampleOptions(of: found.pointee.method, into: &arena)
+        if options.isEmpty || resolve(nil) != LHK_OK {
+            problem.option_count = UInt32(options.count)
+            try check { error in
+                options.withUnsafeMutableBufferPointer {
+                    problem.options = UnsafePointer($0.baseAddress)
+                    return resolve(error)
+                }
+            }
+        }
         return String(cString: variant!.pointee.id)
+    }
+
+    /// The first option set of the method's reference.
+    private static func exampleOptions(of method: UnsafePointer<lhk_method>, into arena: inout Arena) -> [lhk_option] {
+        guard let reference = method.pointee.reference, reference.pointee.option_set_count > 0,
+            let set = reference.pointee.option_sets?[0]
+        else { return [] }
+        var options: [lhk_option] = []
+        for pair in String(cString: set).split(separator: ",") {
+            let parts = pair.split(separator: "=", maxSplits: 1)
+            guard parts.count == 2 else { return [] }
+            options.append(lhk_option(key: arena.lend(String(parts[0])), value: arena.lend(String(parts[1]))))
+        }
+        return options
     }
 }

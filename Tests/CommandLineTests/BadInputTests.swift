@@ -59,8 +59,8 @@ extension CommandLineTests {
         }
 
         static let methods: [([String], String)] = [
-            (["--store", "nonsense"], "no store 'nonsense'; known: bf16, f16, f32"),
-            (["--prefill", "nonsense"], "no selector 'nonsense'; known: all, window"),
+            (["--store", "nonsense"], "no store 'nonsense'; known: bf16, commvq, f16"),
+            (["--prefill", "nonsense"], "no selector 'nonsense'; known: adamas, all, sale, window"),
             (["--decode", "nonsense:budget=3"], "no selector 'nonsense'"),
             (["--attention", "nonsense"], "no attention 'nonsense'; known: flash"),
             (["--position", "nonsense"], "no position 'nonsense'; known: rope"),

@@ -33,7 +33,8 @@ extension CommandLineTests {
             expectDone(outcome)
             #expect(outcome.stderr == "")
             let expected = [
-                "store f32", "store bf16", "store f16", "store k8v16", "store q8", "store q4", "selector all", "selector window",
+                "store f32", "store bf16", "store f16", "store k8v16", "store q8", "store q4", "store commvq", "selector all",
+                "selector window", "selector sale", "selector adamas",
                 "attention flash", "position rope", "instruction sets:", "  * ", "head dimensions",
             ]
             for text in expected { #expect(outcome.stdout.contains(text), "\(text)") }
@@ -69,7 +70,7 @@ extension CommandLineTests {
             let rejected = try #require(try listing("--rejected", environment: environment).rejected)
             #expect(rejected.count == 2)
             #expect(rejected[0].path.hasSuffix("libLonghandOtherPlugin.so"))
-            #expect(rejected[0].reason.contains("ABI 2.1"))
+            #expect(rejected[0].reason.contains("ABI 2.2"))
             #expect(rejected[1].reason.contains("no ELF header"))
             let text = try longhand("plugins", "--rejected", environment: environment).stdout
             for item in rejected { #expect(text.contains("rejected \(item.path): \(item.reason)")) }

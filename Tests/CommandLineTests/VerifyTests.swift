@@ -39,13 +39,13 @@ extension CommandLineTests {
 
         /// What is shipped is in order: every case with a name, and a few random ones.
         @Test func everythingShippedPasses() throws {
-            let outcome = try longhand("verify", "--cases", "2", "--seed", "20260301", "-o", "json", limit: 300)
+            let outcome = try longhand("verify", "--cases", "2", "--seed", "20260301", "-o", "json", limit: 600)
             expectDone(outcome)
             let report = try report(outcome)
             #expect(report.failed == 0 && report.unchecked == 0)
             #expect(Set(report.rows.map(\.role)) == ["store", "selector", "attention", "position"])
             for row in report.rows {
-                #expect(row.result == "passed" && row.calls > row.cases && row.skipped <= 2, "\(row)")
+                #expect(row.result == "passed" && row.calls > row.cases && row.skipped <= 3, "\(row)")
                 #expect(row.cases > (row.role == "attention" ? 29 : 0), "\(row)")
             }
             #expect(Set(report.rows.map(\.level)).isSuperset(of: ["scalar"]))
