@@ -40,7 +40,7 @@ static lhk_status supports(const lhk_variant *self, const lhk_problem *problem, 
 }
 
 static lhk_status cost(const lhk_variant *self, const lhk_problem *problem, lhk_cost *out) {
-    lhk_commvq_state shape;
+    lhk_commvq_state shape = {0};
     lhk_status status = read_shape(problem, &shape, NULL);
     if (status) return status;
     double tokens = (double)problem->keys, dims = (double)problem->head_dim_k + problem->head_dim_v;
