@@ -39,7 +39,7 @@ extension CommandLineTests {
 
         /// What is shipped is in order: every case with a name, and a few random ones.
         @Test func everythingShippedPasses() throws {
-            let outcome = try longhand("verify", "--cases", "2", "--seed", "20260301", "-o", "json", limit: 600)
+            let outcome = try longhand("verify", "--cases", "2", "--seed", "20260301", "-o", "json", limit: 900)
             expectDone(outcome)
             let report = try report(outcome)
             #expect(report.failed == 0 && report.unchecked == 0)
