@@ -136,12 +136,8 @@ lhk_status lhk_verify_run_named(lhk_verify *v, uint32_t target, const char *name
         announce(v, target, name);
         if (!strcmp(t->role, "attention"))
             return verify_attention_case(v, t, 0, corpus_index(i), levels, level_count, outcomes, error);
-        const verify_named *named = verify_named_case(t->role, i);
-        // Levels between the least and the most that a variant runs under are left to the random cases. Saved bytes are
-        // read alike under every level, and these parts are many: once is enough.
         for (uint32_t l = 0; l < level_count; l++)
-            if (l + 1 == level_count || (l == 0 && !named->build(0).every_byte))
-                run_parts(v, t, named, levels[l], &outcomes[l]);
+            run_parts(v, t, verify_named_case(t->role, i), levels[l], &outcomes[l]);
         return LHK_OK;
     }
     return lhk_fail(error, LHK_ERROR_NOT_FOUND, 2, "%s has no case called '%s'", t->variant->id, name);
