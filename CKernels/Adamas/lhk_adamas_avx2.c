@@ -37,10 +37,7 @@ typedef struct LHK_NAME(vtables) {
 } LHK_NAME(vtables);
 LHK_ALWAYS_INLINE LHK_NAME(vtables) LHK_NAME(tables)(const uint8_t *step) {
     uint8_t low[16], high[16];
-    for (int i = 0; i < 16; i++) {
-        low[i] = step[i & 3];
-        high[i] = step[i >> 2];
-    }
+    lhk_adamas_nibbles(step, low, high);
     return (LHK_NAME(vtables)){_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)low)),
                                _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)high))};
 }

@@ -87,15 +87,18 @@ LHK_ALWAYS_INLINE void LHK_NAME(distances_of)(const int rows, const lhk_adamas_s
     }
 }
 
-static void LHK_NAME(distances)(const lhk_adamas_scan *s) {
-    for (int64_t first = 0; first < s->rows; first += 4)
-        switch (lhk_min(4, s->rows - first)) {
-            case 1: LHK_NAME(distances_of)(1, s, first); break;
-            case 2: LHK_NAME(distances_of)(2, s, first); break;
-            case 3: LHK_NAME(distances_of)(3, s, first); break;
-            default: LHK_NAME(distances_of)(4, s, first);
-        }
-}
+/// All rows of a scan, up to four at a time with their number known to the compiler.
+#define LHK_BY_ROWS(name)                                            \
+    static void LHK_NAME(name)(const lhk_adamas_scan *s) {           \
+        for (int64_t first = 0; first < s->rows; first += 4)         \
+            switch (lhk_min(4, s->rows - first)) {                   \
+                case 1: LHK_NAME(name##_of)(1, s, first); break;     \
+                case 2: LHK_NAME(name##_of)(2, s, first); break;     \
+                case 3: LHK_NAME(name##_of)(3, s, first); break;     \
+                default: LHK_NAME(name##_of)(4, s, first);           \
+            }                                                        \
+    }
+LHK_BY_ROWS(distances)
 
 /// score = scale * (factor * sum + offset), in this order, of 16 tokens.
 LHK_ALWAYS_INLINE void LHK_NAME(finish)(const lhk_adamas_scan *s, int64_t row, int64_t t, const lhk_adamas_ints *sum,
@@ -159,15 +162,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(estimates_of)(const int rows, const lhk_adamas_s
     if (t < s->tokens) LHK_NAME(estimate_tile)(rows, 16 / LHK_LANES, s, first, t, tables);
 }
 
-static void LHK_NAME(estimates)(const lhk_adamas_scan *s) {
-    for (int64_t first = 0; first < s->rows; first += 4)
-        switch (lhk_min(4, s->rows - first)) {
-            case 1: LHK_NAME(estimates_of)(1, s, first); break;
-            case 2: LHK_NAME(estimates_of)(2, s, first); break;
-            case 3: LHK_NAME(estimates_of)(3, s, first); break;
-            default: LHK_NAME(estimates_of)(4, s, first);
-        }
-}
+LHK_BY_ROWS(estimates)
 
 static void LHK_NAME(peaks)(const float *scores, int64_t count, float *peaks) {
     for (int64_t i = 0; i < count; i += LHK_ADAMAS_PEAK) {

@@ -65,6 +65,14 @@ typedef struct lhk_adamas_kernel {
     int64_t (*above)(const float *scores, int64_t begin, int64_t count, float least, int32_t *tokens, float *kept);
 } lhk_adamas_kernel;
 
+/// Tables of the steps of the low and of the high of two codes, by the nibble that holds them.
+static inline void lhk_adamas_nibbles(const uint8_t *step, uint8_t *low, uint8_t *high) {
+    for (int i = 0; i < 16; i++) {
+        low[i] = step[i & 3];
+        high[i] = step[i >> 2];
+    }
+}
+
 static inline int64_t lhk_adamas_words(int64_t dim) { return (dim + 63) / 64; }
 static inline int64_t lhk_adamas_groups(int64_t dim) { return (dim + LHK_ADAMAS_CHANNELS - 1) / LHK_ADAMAS_CHANNELS; }
 

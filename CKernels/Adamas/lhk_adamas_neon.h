@@ -17,10 +17,7 @@ typedef struct LHK_NAME(vtables) {
 } LHK_NAME(vtables);
 LHK_ALWAYS_INLINE LHK_NAME(vtables) LHK_NAME(tables)(const uint8_t *step) {
     uint8_t low[16], high[16];
-    for (int i = 0; i < 16; i++) {
-        low[i] = step[i & 3];
-        high[i] = step[i >> 2];
-    }
+    lhk_adamas_nibbles(step, low, high);
     return (LHK_NAME(vtables)){vld1q_u8(low), vld1q_u8(high)};
 }
 LHK_ALWAYS_INLINE void LHK_NAME(unpack)(LHK_NAME(vlanes) w, LHK_NAME(vtables) tables, LHK_NAME(vlanes) *out) {
