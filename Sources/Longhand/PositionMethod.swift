@@ -28,15 +28,14 @@ public final class PositionMethod: @unchecked Sendable {  // the instance is onl
     private init(
         _ specification: String, layer: CacheLayer, maxRows: Int, capacity: Int, registry: Registry, host: KernelHost
     ) throws(LonghandError) {
-        let (name, options) = try Self.parse(specification)
+        let parsed = try MethodSpecification(specification, role: "position")
         let found = UnsafeMutablePointer<lhk_registration>.allocate(capacity: 1)
         defer { found.deallocate() }
-        try check { lhk_registry_find(registry.raw, LHK_ROLE_POSITION, name, found, $0) }
+        try check { lhk_registry_find(registry.raw, LHK_ROLE_POSITION, parsed.name, found, $0) }
 
         var arena = Arena()
         let lowered = try layer.lower(index: 0, into: &arena)
-        var pairs: [lhk_option] = []
-        for (key, value) in options { pairs.append(lhk_option(key: arena.lend(key), value: arena.lend(value))) }
+        let pairs = parsed.lowerOptions(into: &arena)
         var problem = lhk_problem()
         problem.struct_size = UInt32(MemoryLayout<lhk_problem>.size)
         problem.option_count = try narrow(pairs.count, "number of options")
@@ -99,20 +98,5 @@ public final class PositionMethod: @unchecked Sendable {  // the instance is onl
         status = life.create(variant, problem, OpaquePointer(state), sizes.state_bytes, error)
         if status == LHK_OK { memory = state } else { state.deallocate() }
         return status
-    }
-
-    /// Splits `name[:key=value[,key=value...]]`.
-    private static func parse(_ specification: String) throws(LonghandError) -> (String, [(String, String)]) {
-        let parts = specification.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
-        guard parts.count == 2 else { return (specification, []) }
-        var options: [(String, String)] = []
-        for option in parts[1].split(separator: ",", omittingEmptySubsequences: false) {
-            let pair = option.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            guard pair.count == 2, !pair[0].isEmpty, !pair[1].isEmpty else {
-                throw LonghandError(.argument, "position '\(specification)': '\(option)' is not an option of the form key=value")
-            }
-            options.append((String(pair[0]), String(pair[1])))
-        }
-        return (String(parts[0]), options)
     }
 }

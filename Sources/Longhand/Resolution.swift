@@ -48,7 +48,7 @@ extension Registry {
             }
         }
         var arena = Arena()
-        var options = Self.exampleOptions(of: found.pointee.method, into: &arena)
+        var options = try Self.exampleOptions(of: found.pointee.method, into: &arena)
         if options.isEmpty || resolve(nil) != LHK_OK {
             problem.option_count = UInt32(options.count)
             try check { error in
@@ -62,16 +62,13 @@ extension Registry {
     }
 
     /// The first option set of the method's reference.
-    private static func exampleOptions(of method: UnsafePointer<lhk_method>, into arena: inout Arena) -> [lhk_option] {
+    private static func exampleOptions(of method: UnsafePointer<lhk_method>, into arena: inout Arena) throws(LonghandError)
+        -> [lhk_option]
+    {
         guard let reference = method.pointee.reference, reference.pointee.option_set_count > 0,
             let set = reference.pointee.option_sets?[0]
         else { return [] }
-        var options: [lhk_option] = []
-        for pair in String(cString: set).split(separator: ",") {
-            let parts = pair.split(separator: "=", maxSplits: 1)
-            guard parts.count == 2 else { return [] }
-            options.append(lhk_option(key: arena.lend(String(parts[0])), value: arena.lend(String(parts[1]))))
-        }
-        return options
+        let text = String(cString: method.pointee.name) + ":" + String(cString: set)
+        return try MethodSpecification(text, role: "option set").lowerOptions(into: &arena)
     }
 }

@@ -69,9 +69,7 @@ extension CacheConfiguration {
 
     /// Method and file of a specification with the option `calibration`; what else it says is checked where methods are bound.
     private static func calibration(of specification: String) -> (method: String, path: String)? {
-        let parts = specification.split(separator: ":", maxSplits: 1)
-        guard parts.count == 2 else { return nil }
-        let option = parts[1].split(separator: ",").first { $0.hasPrefix("calibration=") }
-        return option.map { (String(parts[0]), String($0.dropFirst("calibration=".count))) }
+        guard let parsed = try? MethodSpecification(specification, role: "method") else { return nil }
+        return parsed.options.first { $0.key == "calibration" }.map { (parsed.name, $0.value) }
     }
 }
