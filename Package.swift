@@ -68,14 +68,17 @@ var targets: [Target] = [
         swiftSettings: swiftSettings),
     .testTarget(
         name: "CommVQTests",
-        dependencies: ["CLonghand", "Longhand", "LonghandCommVQ", "LonghandCommon", "LonghandModel", "LonghandRope"],
+        dependencies: ["CLonghand", "Longhand", "LonghandCommVQ", "LonghandCommon", "LonghandModel", "LonghandRope", "LonghandTestSupport"],
         swiftSettings: swiftSettings),
     .testTarget(
-        name: "QuantStoreTests", dependencies: ["CLonghand", "LonghandCommon", "LonghandQuantStore"], swiftSettings: swiftSettings),
-    .testTarget(name: "RopeTests", dependencies: ["CLonghand", "LonghandRope"], swiftSettings: swiftSettings),
+        name: "QuantStoreTests", dependencies: ["CLonghand", "LonghandCommon", "LonghandQuantStore", "LonghandTestSupport"], swiftSettings: swiftSettings),
+    .testTarget(name: "RopeTests", dependencies: ["CLonghand", "LonghandRope", "LonghandTestSupport"], swiftSettings: swiftSettings),
     .testTarget(
         name: "SaleTests", dependencies: ["CLonghand", "Longhand", "LonghandModel", "LonghandSale"], swiftSettings: swiftSettings),
-    .testTarget(name: "WindowTests", dependencies: ["CLonghand", "LonghandWindow"], swiftSettings: swiftSettings),
+    .testTarget(name: "WindowTests", dependencies: ["CLonghand", "LonghandTestSupport", "LonghandWindow"], swiftSettings: swiftSettings),
+    // Errors of C calls and seeded numbers, for the tests of single families.
+    .target(
+        name: "LonghandTestSupport", dependencies: ["CLonghand"], path: "Tests/Fixtures/Support", swiftSettings: swiftSettings),
     // Attention kernels for the fuzz harness of LonghandVerify: sound ones and one with faults.
     .target(
         name: "LonghandTestSubjects", dependencies: ["CLonghand", "LonghandFlashAttention", "LonghandVerify"],

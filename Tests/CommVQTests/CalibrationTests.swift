@@ -3,6 +3,7 @@ import CLonghand
 import Foundation
 import Longhand
 @testable import LonghandModel
+import LonghandTestSupport
 import Testing
 
 @Suite struct CalibrationTests {

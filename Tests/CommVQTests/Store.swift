@@ -4,38 +4,8 @@ import Foundation
 import LonghandCommVQ
 import LonghandCommon
 import LonghandRope
+import LonghandTestSupport
 import Testing
-
-/// Seeded normal numbers (SplitMix64, Box-Muller).
-struct Normal {
-    var state: UInt64
-
-    init(seed: Int) { state = UInt64(seed) &* 0x9E37_79B9_7F4A_7C15 }
-
-    mutating func uniform() -> Double {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return Double((z ^ (z >> 31)) >> 11) * 0x1p-53
-    }
-
-    mutating func next() -> Float { Float((-2 * log(1 - uniform())).squareRoot() * cos(2 * .pi * uniform())) }
-    mutating func row(_ count: Int) -> [Float] { (0..<count).map { _ in next() } }
-}
-
-struct Refusal: Error {
-    var status: lhk_status
-    var text: String
-}
-
-func check(_ body: (UnsafeMutablePointer<lhk_error>) -> lhk_status) throws {
-    var error = lhk_error()
-    error.struct_size = UInt32(MemoryLayout<lhk_error>.size)
-    let status = body(&error)
-    guard status != LHK_OK else { return }
-    throw Refusal(status: status, text: withUnsafeBytes(of: error.text) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) })
-}
 
 /// A parameter of a layer, as a calibration file has it.
 struct Codebook {

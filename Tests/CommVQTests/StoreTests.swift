@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLonghand
 import Foundation
+import LonghandTestSupport
 import Testing
 
 @Suite struct StoreTests {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLonghand
 import Foundation
+import LonghandTestSupport
 import Testing
 
 /// The rules of encoding, and what becomes of numbers that codes cannot hold. What tiles compute from the codes is checked

@@ -2,6 +2,7 @@
 import CLonghand
 import Foundation
 import LonghandRope
+import LonghandTestSupport
 import Testing
 
 /// The plugin object, the life cycle, options, and what is refused.

@@ -2,6 +2,7 @@
 import CLonghand
 import Foundation
 import LonghandRope
+import LonghandTestSupport
 import Testing
 
 /// Frequencies and magnitudes: published values and an independent statement of the formulas.

@@ -2,6 +2,7 @@
 import CLonghand
 import Foundation
 import LonghandRope
+import LonghandTestSupport
 import Testing
 
 /// One variant of the position method, as the plugin describes it.

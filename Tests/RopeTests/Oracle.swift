@@ -2,6 +2,7 @@
 import CLonghand
 import Foundation
 import LonghandRope
+import LonghandTestSupport
 
 #if arch(x86_64)
     typealias Wide = Float80

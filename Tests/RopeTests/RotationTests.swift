@@ -2,6 +2,7 @@
 import CLonghand
 import Foundation
 import LonghandRope
+import LonghandTestSupport
 import Testing
 
 /// Rotated rows of every variant against the formula, and the laws that hold without one.

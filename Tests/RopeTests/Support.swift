@@ -2,37 +2,7 @@
 import CLonghand
 import Foundation
 import LonghandRope
-
-/// Seeded generator (SplitMix64), so that a test's argument reproduces it.
-struct SeededGenerator: RandomNumberGenerator {
-    var state: UInt64
-
-    init(seed: Int) { state = UInt64(seed) &* 0x9E37_79B9_7F4A_7C15 }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
-    }
-}
-
-/// A refusal by the C library.
-struct Refusal: Error {
-    let status: lhk_status
-    let text: String
-}
-
-/// Runs a call that reports through `lhk_error` and throws what it reports.
-func check(_ body: (UnsafeMutablePointer<lhk_error>) -> lhk_status) throws {
-    var error = lhk_error()
-    error.struct_size = UInt32(MemoryLayout<lhk_error>.size)
-    let status = body(&error)
-    guard status != LHK_OK else { return }
-    let text = withUnsafeBytes(of: error.text) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-    throw Refusal(status: status, text: text)
-}
+import LonghandTestSupport
 
 /// Levels of this CPU, read from the kernel rather than from the code under test.
 let hardwareISA: lhk_isa = {
