@@ -168,7 +168,7 @@ static void check_range(store_case *s, const verify_instance *store) {
 }
 
 /// The same content whatever the number of workers, and for every variant that the host admits.
-static void check_same_bytes(store_case *s, const fuzz_buffer *saved) {
+static void check_same(store_case *s, const fuzz_buffer *saved, const store_content *content) {
     verify_check *check = s->check;
     check->step = "saved bytes after an append by many workers";
     verify_instance many = store_new(s);
@@ -191,6 +191,9 @@ static void check_same_bytes(store_case *s, const fuzz_buffer *saved) {
         again = store_save(&theirs, &store);
         if (again->bytes != saved->bytes || memcmp(again->data, saved->data, saved->bytes))
             verify_fail(check, "%s writes other bytes", other->id);
+        check->step = "read_rows of another variant";
+        store_content rows = store_read(&theirs, &store, s->count);
+        store_compare(&theirs, &rows, content, s->count);
     }
 }
 
@@ -220,7 +223,7 @@ void verify_store_case(verify_check *check) {
     store_check_accumulate(&s, &store, &content);
     check_capacity(&s, &store, &content);
     check->step = "save";
-    check_same_bytes(&s, store_save(&s, &whole));
+    check_same(&s, store_save(&s, &whole), &content);
     store_check_fork(&s, &store, &content);
     store_check_saving(&s, &store, &content);
     store_check_truncate(&s, &store, &content);
