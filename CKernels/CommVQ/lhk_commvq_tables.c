@@ -96,9 +96,13 @@ static double stage_bound(const source *from, uint64_t head, uint64_t first, uin
 /// Chooses steps and exponents so that no sum of a stage leaves a byte, and no sum of stages 16 bits.
 static void choose_steps(const source *from, uint64_t head, double *steps, int32_t *exponents) {
     const lhk_commvq_layout *l = &from->layout;
+    double bounds[LHK_COMMVQ_MAX_STAGES][LHK_COMMVQ_MAX_PAIRS];
     double most[LHK_COMMVQ_MAX_STAGES] = {0}, largest = 0, sum = 0;
     for (uint64_t m = 0; m < l->stages; m++) {
-        for (uint64_t j = 0; j < l->pairs; j++) most[m] = fmax(most[m], stage_bound(from, head, m * LHK_COMMVQ_STAGE, j));
+        for (uint64_t j = 0; j < l->pairs; j++) {
+            bounds[m][j] = stage_bound(from, head, m * LHK_COMMVQ_STAGE, j);
+            most[m] = fmax(most[m], bounds[m][j]);
+        }
         largest = fmax(largest, most[m]);
     }
     int32_t down[LHK_COMMVQ_MAX_STAGES], top = 0;
@@ -116,7 +120,7 @@ static void choose_steps(const source *from, uint64_t head, double *steps, int32
     for (uint64_t j = 0; j < l->pairs; j++) {
         double step = 0;  // 119 leaves room for the rounding of 16 entries
         for (uint64_t m = 0; m < l->stages; m++)
-            step = fmax(step, stage_bound(from, head, m * LHK_COMMVQ_STAGE, j) / ldexp(119, exponents[m]));
+            step = fmax(step, bounds[m][j] / ldexp(119, exponents[m]));
         steps[j] = step;
     }
 }

@@ -16,7 +16,9 @@
 /// the accumulators, a chunk is taken in columns while the next one is read in order, only to have it. Where they are not,
 /// such reading, and any software prefetch, made it slower: what memory delivers follows from the order of the loads alone.
 
-#if defined(__clang__)
+#if defined(LHK_NO_UNROLL)  // sanitizers multiply the code of each statement
+#define LHK_UNROLL
+#elif defined(__clang__)
 #define LHK_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define LHK_UNROLL _Pragma("GCC unroll 16")

@@ -106,12 +106,22 @@ void store_check_saving(store_case *s, verify_instance *store, const store_conte
     compare_all(s, &loaded, content, s->count);
 }
 
+/// A store that was never used: a copy of one, where its memory is all it has, because some take long to create.
+static verify_instance copy_new(store_case *s, const verify_instance *unused) {
+    if (s->variant->life->destroy) return store_new(s);
+    verify_instance copy = *unused;
+    copy.buffer = verify_buffer(s->check, unused->buffer->bytes, LHK_ALIGNMENT);
+    copy.state = (lhk_instance *)copy.buffer->data;
+    memcpy(copy.buffer->data, unused->buffer->data, unused->buffer->bytes);
+    return copy;
+}
+
 /// Loads damaged bytes into a fresh store. It may take them (a wrong value is still a value), but must then be in order;
 /// refused, it must be as new.
-static void load_damaged(store_case *s, const fuzz_buffer *bytes, bool must_refuse) {
+static void load_damaged(store_case *s, const verify_instance *unused, const fuzz_buffer *bytes, bool must_refuse) {
     verify_check *check = s->check;
     uint32_t used = check->buffers;
-    verify_instance victim = store_new(s);
+    verify_instance victim = copy_new(s, unused);
     lhk_status status = s->variant->life->load(victim.state, bytes->data, bytes->bytes, verify_error(check));
     verify_intact(check, &victim);
     int64_t held = store_length(s, &victim);
@@ -124,45 +134,47 @@ static void load_damaged(store_case *s, const fuzz_buffer *bytes, bool must_refu
 }
 
 /// Loads the first `bytes` bytes.
-static void load_part(store_case *s, const fuzz_buffer *saved, uint64_t bytes) {
+static void load_part(store_case *s, const verify_instance *unused, const fuzz_buffer *saved, uint64_t bytes) {
     verify_check *check = s->check;
     check->step = "load of bytes cut short";
     uint32_t used = check->buffers;
     fuzz_buffer *part = verify_buffer(check, bytes, 1);
     if (bytes) memcpy(part->data, saved->data, bytes);
-    load_damaged(s, part, true);
+    load_damaged(s, unused, part, true);
     check->buffers = used;
 }
 
 /// Loads the bytes with some bits of one of them flipped.
-static void load_flipped(store_case *s, const fuzz_buffer *saved, uint64_t at, uint8_t bits) {
+static void load_flipped(store_case *s, const verify_instance *unused, const fuzz_buffer *saved, uint64_t at, uint8_t bits) {
     verify_check *check = s->check;
     check->step = "load of damaged bytes";
     uint32_t used = check->buffers;
     fuzz_buffer *damaged = verify_buffer(check, saved->bytes, 1);
     memcpy(damaged->data, saved->data, saved->bytes);
     damaged->data[at] ^= bits;
-    load_damaged(s, damaged, false);
+    load_damaged(s, unused, damaged, false);
     check->buffers = used;
 }
 
 void store_check_bad_bytes(store_case *s, const fuzz_buffer *saved) {
     verify_check *check = s->check;
+    const verify_instance unused = store_new(s);
     bool every = check->fixed && check->fixed->every_byte;
     const uint64_t cuts[] = {0, saved->bytes / 2, saved->bytes - 1};
-    for (int i = 0; i < 3 && saved->bytes && !every; i++) load_part(s, saved, cuts[i]);
+    for (int i = 0; i < 3 && saved->bytes && !every; i++) load_part(s, &unused, saved, cuts[i]);
     for (uint64_t i = 0; i < saved->bytes && every; i += i < VERIFY_EVERY_BYTE ? 1 : saved->bytes / 64 + 1) {
-        load_part(s, saved, i);
-        load_flipped(s, saved, i, (uint8_t)(1 + fuzz_below(&check->rng, 255)));
-        load_flipped(s, saved, i, 0x80);
+        load_part(s, &unused, saved, i);
+        load_flipped(s, &unused, saved, i, (uint8_t)(1 + fuzz_below(&check->rng, 255)));
+        load_flipped(s, &unused, saved, i, 0x80);
     }
     check->step = "load of bytes and one more";
     fuzz_buffer *longer = verify_buffer(check, saved->bytes + 1, 1);
     if (saved->bytes) memcpy(longer->data, saved->data, saved->bytes);
     longer->data[saved->bytes] = 0;
-    load_damaged(s, longer, true);
+    load_damaged(s, &unused, longer, true);
     for (int i = 0; i < 6 && saved->bytes && !every; i++) {
         uint64_t reach = i < 4 && saved->bytes > 64 ? 64 : saved->bytes;  // headers first
-        load_flipped(s, saved, (uint64_t)fuzz_below(&check->rng, (int64_t)reach), (uint8_t)(1 + fuzz_below(&check->rng, 255)));
+        uint64_t at = (uint64_t)fuzz_below(&check->rng, (int64_t)reach);
+        load_flipped(s, &unused, saved, at, (uint8_t)(1 + fuzz_below(&check->rng, 255)));
     }
 }

@@ -78,7 +78,8 @@ build gcc aarch64-linux-gnu-gcc
 if command -v clang >/dev/null; then build clang clang --target=aarch64-linux-gnu -isystem "$sysroot/include"; fi
 
 # The longest first. Processors: all extensions; the plain baseline; one with the dot products of integers only.
-runs=("gcc max neon_bf16 registry" "gcc max neon_bf16 corpus"
+runs=("gcc max neon_bf16 registry:store" "gcc max neon_bf16 registry:attention" "gcc max neon_bf16 registry:selector"
+    "gcc max neon_bf16 registry:position" "gcc max neon_bf16 corpus"
     "gcc max neon_bf16 random" "clang max neon_bf16 random" "gcc cortex-a57 neon random"
     "gcc max neon_bf16 units" "clang max neon_bf16 units" "gcc cortex-a57 neon units" "gcc neoverse-n1 neon_dotprod units")
 export -f run

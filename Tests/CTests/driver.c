@@ -6,8 +6,9 @@
 ///
 /// PART is what to run, so that several can run at a time: `units` (detection, variants, rope, layers, caches, faults that
 /// the fuzzer must catch), `random` (random problems [FIRST, FIRST + COUNT) of SEED for the direct call), `corpus` (old bugs
-/// for the direct call), or `registry` (a fifth of COUNT cases for every registered variant). LEVEL is the highest level that the processor
-/// must turn out to have, or `any`; GOLDEN the file of expected dequantised values. One line per check; exit code 1 when one failed.
+/// for the direct call), or `registry` (a fifth of COUNT cases for every registered variant; `registry:ROLE` for those of
+/// one role). LEVEL is the highest level that the processor must turn out to have, or `any`; GOLDEN the file of expected
+/// dequantised values. One line per check; exit code 1 when one failed.
 #define _POSIX_C_SOURCE 200809L  // setenv
 #include "driver.h"
 
@@ -30,16 +31,6 @@ bool driver_result(bool passed, const char *format, ...) {
     any_failed |= !passed;
     return passed;
 }
-
-/// The levels to test: scalar and each one with kernels of its own that the processor has. The fuzz harness wants their
-/// sets as an array.
-#define MOST_LEVELS 8
-typedef struct driver_levels {
-    uint32_t count;
-    driver_level levels[MOST_LEVELS];
-    lhk_isa isas[MOST_LEVELS];
-    char text[64];
-} driver_levels;
 
 /// Levels that cannot be tested here: the memory sanitizer does not know the dot product of bf16 and demands that even its
 /// unused lanes were written.
@@ -212,10 +203,10 @@ int main(int argc, char **argv) {
     o->isas = levels.isas;
     o->pool = &pool;
     if (usable && !strcmp(argv[1], "units")) run_units(&levels, &f, argv[5], argv[6]);
-    else if (usable && !strcmp(argv[1], "registry"))
-        driver_check_registry(&pool, levels.levels, levels.count, o->seed, o->first_case, o->case_count / 5);
+    else if (usable && (!strcmp(argv[1], "registry") || !strncmp(argv[1], "registry:", 9)))
+        driver_check_registry(&pool, &levels, argv[1][8] ? argv[1] + 9 : NULL, o->seed, o->first_case, o->case_count / 5);
     else usable = usable && run_fuzz(argv[1], &f);
     if (usable) return any_failed;
-    fputs("usage: driver units|random|corpus|registry SEED FIRST COUNT LEVEL GOLDEN\n", stderr);
+    fputs("usage: driver units|random|corpus|registry[:ROLE] SEED FIRST COUNT LEVEL GOLDEN\n", stderr);
     return 2;
 }

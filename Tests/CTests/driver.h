@@ -12,6 +12,16 @@ typedef struct driver_level {
     lhk_isa isa;
 } driver_level;
 
+/// The levels to test: scalar and each one with kernels of its own that the processor has. The fuzz harness wants their
+/// sets as an array.
+#define MOST_LEVELS 8
+typedef struct driver_levels {
+    uint32_t count;
+    driver_level levels[MOST_LEVELS];
+    lhk_isa isas[MOST_LEVELS];
+    char text[64];
+} driver_levels;
+
 /// Prints "PASS ..." or "FAIL ..." and remembers failures. Returns `passed`.
 __attribute__((format(printf, 2, 3))) bool driver_result(bool passed, const char *format, ...);
 
@@ -37,9 +47,10 @@ static inline lhk_tensor driver_view(float *data, int64_t rows, int64_t heads, i
 /// The families registered, and a cache of each store: append, prefill, decode, save, load, truncate.
 void driver_check_cache(const driver_level *level, uint64_t seed);
 
-/// Cases [first, first + count) of every variant of the registered families, under each level that it can run with.
-void driver_check_registry(const lhk_host *pool, const driver_level *levels, uint32_t level_count, uint64_t seed, uint64_t first,
-                        uint64_t count);
+/// Cases [first, first + count) of every variant of the registered families, under each level that it can run with. Of one
+/// role, unless `role` is null; one without variants is a failed check.
+void driver_check_registry(const lhk_host *pool, const driver_levels *levels, const char *role, uint64_t seed, uint64_t first,
+                           uint64_t count);
 
 /// Rotary positions against the reference.
 void driver_check_rope(const driver_level *level, uint64_t seed);

@@ -13,22 +13,21 @@
 
 #include "driver.h"
 
-#define MOST_LEVELS 8
-
-static void check_target(lhk_verify *verify, uint32_t index, const driver_level *levels, uint32_t level_count,
-                         uint64_t first, uint64_t count) {
+/// False when the target is of another role.
+static bool check_target(lhk_verify *verify, uint32_t index, const driver_levels *levels, const char *role, uint64_t first,
+                         uint64_t count) {
     lhk_verify_target target = {.struct_size = sizeof target};
     static lhk_verify_outcome outcomes[MOST_LEVELS];
     lhk_isa sets[MOST_LEVELS];
     const char *names[MOST_LEVELS];
     uint32_t usable = 0;
     lhk_error error = {.struct_size = sizeof error};
-    if (lhk_verify_get(verify, index, &target)) return;
-    for (uint32_t i = 0; i < level_count && usable < MOST_LEVELS; i++) {
-        if (target.variant->isa_required & ~levels[i].isa) continue;
+    if (lhk_verify_get(verify, index, &target) || (role && strcmp(target.role, role))) return false;
+    for (uint32_t i = 0; i < levels->count && usable < MOST_LEVELS; i++) {
+        if (target.variant->isa_required & ~levels->levels[i].isa) continue;
         outcomes[usable] = (lhk_verify_outcome){.struct_size = sizeof(lhk_verify_outcome)};
-        sets[usable] = levels[i].isa;
-        names[usable++] = levels[i].name;
+        sets[usable] = levels->levels[i].isa;
+        names[usable++] = levels->levels[i].name;
     }
     lhk_status status = LHK_OK;
     for (uint64_t c = first; usable && c < first + count && !status; c++)
@@ -39,10 +38,11 @@ static void check_target(lhk_verify *verify, uint32_t index, const driver_level 
                                  target.role, target.variant->id, names[i], o->cases, o->calls);
         if (!passed) printf("    case %s: %s %s\n", o->failed_case, status ? error.text : "", o->text);
     }
+    return true;
 }
 
-void driver_check_registry(const lhk_host *pool, const driver_level *levels, uint32_t level_count, uint64_t seed, uint64_t first,
-                        uint64_t count) {
+void driver_check_registry(const lhk_host *pool, const driver_levels *levels, const char *role, uint64_t seed, uint64_t first,
+                           uint64_t count) {
     const lhk_plugin *const plugins[] = {
         lhk_adamas_plugin(), lhk_commvq_plugin(), lhk_dense_store_plugin(), lhk_flash_attention_plugin(),
         lhk_quant_store_plugin(), lhk_rope_plugin(), lhk_sale_plugin(), lhk_window_plugin(),
@@ -55,7 +55,9 @@ void driver_check_registry(const lhk_host *pool, const driver_level *levels, uin
         status = lhk_registry_register(registry, plugins[i], "built-in", &error);
     if (!status) status = lhk_verify_create(registry, pool, seed, &verify, &error);
     if (!driver_result(!status, "a checker of all registered variants%s%s", status ? ": " : "", status ? error.text : "")) return;
-    for (uint32_t i = 0; i < lhk_verify_count(verify); i++) check_target(verify, i, levels, level_count, first, count);
+    uint32_t checked = 0;
+    for (uint32_t i = 0; i < lhk_verify_count(verify); i++) checked += check_target(verify, i, levels, role, first, count);
+    if (role) driver_result(checked > 0, "%u variants of role %s", checked, role);
     lhk_verify_destroy(verify);
     lhk_registry_destroy(registry);
 }

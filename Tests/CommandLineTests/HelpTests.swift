@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
-/// All tests of the command run one after another: each starts a process that uses all processors.
+/// The tests of the command run one after another, but those of `verify`: each starts a process that uses all processors.
 @Suite(.serialized) struct CommandLineTests {}
 
 extension CommandLineTests {

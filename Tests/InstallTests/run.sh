@@ -213,7 +213,7 @@ plain_family_checks() {
     context="plain $1"
     mkdir "$folder"
     for family in "${families[@]}"; do
-        check "$family is a plugin after one compiler line" "$1" -std=c17 -O3 -ffp-contract=off -fno-math-errno \
+        check "$family is a plugin after one compiler line" "$1" -std=c17 -O1 -ffp-contract=off -fno-math-errno \
             -fPIC -shared -fvisibility=hidden -DLHK_HIDE_API -I"$root/include" -I"$root/CKernels/Common/include" \
             -I"$root/CKernels/$family/include" "$root/CKernels/$family"/*.c "$root/CKernels/Plugins/$family"/*.c \
             -o "$folder/libLonghand${family}Plugin.so" -lm
