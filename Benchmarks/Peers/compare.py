@@ -116,7 +116,7 @@ def choose(options):
     return [problem for problem in problem_list if options.filter.search(str(problem))]
 
 
-def run_operators(options, settings, workers, results, log):
+def run_operators(options, settings, workers, results, log, save):
     traces = {} if options.gaussian else record_traces(options, settings, log)
     limits = measure.Limits()
     if options.quick:
@@ -126,9 +126,10 @@ def run_operators(options, settings, workers, results, log):
     for problem in choose(options):
         log(str(problem))
         results["rows"] += [report.record(row) for row in comparison.run(problem)]
+        save()
 
 
-def run_models(options, settings, results, log):
+def run_models(options, settings, results, log, save):
     engines = [name for name in models.ENGINES if name in options.peers and name not in results["missing"]]
     rounds = options.rounds or (1 if options.quick else 3)
     for model in models.MODELS:
@@ -143,6 +144,7 @@ def run_models(options, settings, results, log):
                                     if version not in results["versions"].values()}
         finally:
             runs.close()
+        save()
 
 
 def measure_roofs(workers, threads, results, when):
@@ -173,6 +175,8 @@ def main():
     results = {"machine": report.machine(), "commit": commit, "command": sys.argv[1:], "versions": {}, "missing": missing,
                "roofs": {}, "rows": [], "models": []}
     output = options.output or pathlib.Path(options.root, "Benchmarks", "Results", time.strftime("%Y-%m-%d-%H%M"))
+    output.mkdir(parents=True, exist_ok=True)
+    save = lambda: report.write(output, results)  # after every problem: a run that is ended loses nothing
     with tempfile.TemporaryDirectory(dir=options.cache) as folder:
         cached = pathlib.Path(options.models_folder)
         settings = {"library": options.library, "plugins": options.plugins, "roofs": options.roofs_library, "commit": commit,
@@ -184,14 +188,13 @@ def main():
             find_versions(options, workers, results)
             measure_roofs(workers, options.threads, results, "before")
             if "operators" in options.suites:
-                run_operators(options, settings, workers, results, log)
+                run_operators(options, settings, workers, results, log, save)
             measure_roofs(workers, options.threads, results, "after")
         finally:
             workers.close()
         if "models" in options.suites:
-            run_models(options, settings, results, log)
-    output.mkdir(parents=True, exist_ok=True)
-    report.write(output, results)
+            run_models(options, settings, results, log, save)
+    save()
     plot.draw(results, output)
     log(f"results in {output}")
     return verdict(results, options)
