@@ -6,19 +6,21 @@
 #include "fuzz_corpus.h"
 #include "verify_attention.h"
 
-/// Stores that the variant reads, the one for this case; null: none.
-static const verify_store *choose_store(const lhk_verify *v, const lhk_variant *variant, uint64_t number) {
+static bool reads(const lhk_variant *variant, const verify_store *store) {
+    return !variant->kv_dtypes || variant->kv_dtypes & LHK_DTYPE_BIT(store->panels);
+}
+
+static uint32_t count_stores(const lhk_verify *v, const lhk_variant *variant) {
     uint32_t count = 0;
-    for (int pass = 0; pass < 2; pass++) {
-        uint32_t wanted = pass ? (uint32_t)(number % count) : UINT32_MAX, seen = 0;
-        for (uint32_t i = 0; i < v->store_count; i++) {
-            if (variant->kv_dtypes && !(variant->kv_dtypes & LHK_DTYPE_BIT(v->stores[i].panels))) continue;
-            if (seen++ == wanted) return &v->stores[i];
-        }
-        count = seen;
-        if (count == 0) return NULL;
-    }
-    return NULL;
+    for (uint32_t i = 0; i < v->store_count; i++) count += reads(variant, &v->stores[i]);
+    return count;
+}
+
+/// One of the stores that the variant reads, of which there must be some.
+static const verify_store *choose_store(const lhk_verify *v, const lhk_variant *variant, uint64_t number) {
+    const verify_store *store = v->stores;
+    for (uint64_t skip = number % count_stores(v, variant);; store++)
+        if (reads(variant, store) && skip-- == 0) return store;
 }
 
 /// Brings a problem within what the variant and the store take.
@@ -105,24 +107,23 @@ static lhk_status try_problem(const attempt *a, const fuzz_problem *drawn, const
     return status;
 }
 
-/// Tries the problem as drawn, without options, and ever plainer.
+/// Tries the problem as drawn, without options, and ever plainer; if all is refused, over the other stores.
 static lhk_status run_problem(const attempt *a, const fuzz_problem *drawn) {
-    uint32_t sets = verify_option_sets(a->target->method) + 1;
-    const verify_store *store = choose_store(a->v, a->target->variant, fuzz_mix(drawn->index + 1));
-    if (!store) {
-        for (uint32_t i = 0; i < a->level_count; i++) a->reports[i].skipped++;
-        return LHK_OK;
-    }
+    uint32_t sets = verify_option_sets(a->target->method) + 1, stores = count_stores(a->v, a->target->variant);
     uint32_t set = drawn->name && !drawn->mode ? (uint32_t)(drawn->index % sets) : fuzz_mode(drawn, sets);
+    uint64_t first = fuzz_mix(drawn->index + 1);
     bool taken = false;
     lhk_status status = LHK_OK;
     int steps = fuzz_work(drawn) < 1e9 ? 4 : 3;  // the last step would let all rows see all keys
-    for (int step = 0; step < steps && !taken && !status; step++) {
-        if (step) for (uint32_t i = 0; i < a->level_count; i++) a->reports[i].skipped--;
-        status = try_problem(a, drawn, store, set, step, &taken);
-        if (taken || status || !set) continue;
-        for (uint32_t i = 0; i < a->level_count; i++) a->reports[i].skipped--;
-        status = try_problem(a, drawn, store, 0, step, &taken);
+    for (uint32_t i = 0; i < a->level_count; i++) a->reports[i].skipped++;
+    for (uint32_t n = 0; n < stores; n++) {
+        const verify_store *store = choose_store(a->v, a->target->variant, first + n);
+        for (int step = 0; step < steps; step++)
+            for (uint32_t plain = 0; plain <= (set > 0); plain++) {
+                for (uint32_t i = 0; i < a->level_count; i++) a->reports[i].skipped--;  // another try is counted anew
+                status = try_problem(a, drawn, store, plain ? 0 : set, step, &taken);
+                if (taken || status) return status;
+            }
     }
     return status;
 }
@@ -166,7 +167,7 @@ lhk_status verify_attention_case(lhk_verify *v, const lhk_verify_target *target,
         problem = fuzz_generate(v->seed, index);
         status = run_problem(&a, &problem);
     }
-    bool no_store = !choose_store(v, target->variant, 0);
+    bool no_store = !count_stores(v, target->variant);
     for (uint32_t i = 0; i < level_count; i++)
         add_report(&outcomes[i], &reports[i], named ? lhk_fuzz_corpus_get(name_index).name : NULL, index, no_store);
     if (status) lhk_fail(error, status, -1, "%.400s", reports[0].text);
