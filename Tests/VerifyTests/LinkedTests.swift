@@ -2,6 +2,7 @@
 import CLonghand
 import Foundation
 import LonghandAdamas
+import LonghandCommVQ
 import LonghandCommon
 import LonghandDenseStore
 import LonghandFlashAttention
@@ -18,7 +19,7 @@ import Testing
 /// LONGHAND_FUZZ_SEED and LONGHAND_VERIFY_CASES choose other problems.
 @Suite(.serialized) struct LinkedTests {
     static let seed = number("LONGHAND_FUZZ_SEED") ?? 20_260_302
-    static let cases = number("LONGHAND_VERIFY_CASES") ?? 60
+    static let cases = number("LONGHAND_VERIFY_CASES") ?? 24
 
     static func number(_ name: String) -> UInt64? { ProcessInfo.processInfo.environment[name].flatMap(UInt64.init) }
 
@@ -130,8 +131,8 @@ struct Target: Sendable, CustomStringConvertible, CustomTestStringConvertible {
         try check(lhk_registry_create(&registry, nil))
         defer { lhk_registry_destroy(registry) }
         for plugin in [
-            lhk_adamas_plugin(), lhk_dense_store_plugin(), lhk_flash_attention_plugin(), lhk_quant_store_plugin(),
-            lhk_rope_plugin(), lhk_sale_plugin(), lhk_window_plugin(),
+            lhk_adamas_plugin(), lhk_commvq_plugin(), lhk_dense_store_plugin(), lhk_flash_attention_plugin(),
+            lhk_quant_store_plugin(), lhk_rope_plugin(), lhk_sale_plugin(), lhk_window_plugin(),
         ] {
             try check(lhk_registry_register(registry!, plugin!, "built-in", nil))
         }
