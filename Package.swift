@@ -68,14 +68,19 @@ var targets: [Target] = [
         swiftSettings: swiftSettings),
     .testTarget(
         name: "CommVQTests",
-        dependencies: ["CLonghand", "Longhand", "LonghandCommVQ", "LonghandCommon", "LonghandModel", "LonghandRope", "LonghandTestSupport"],
+        dependencies: [
+            "CLonghand", "Longhand", "LonghandCommVQ", "LonghandCommon", "LonghandModel", "LonghandRope", "LonghandTestSupport",
+        ],
         swiftSettings: swiftSettings),
     .testTarget(
-        name: "QuantStoreTests", dependencies: ["CLonghand", "LonghandCommon", "LonghandQuantStore", "LonghandTestSupport"], swiftSettings: swiftSettings),
-    .testTarget(name: "RopeTests", dependencies: ["CLonghand", "LonghandRope", "LonghandTestSupport"], swiftSettings: swiftSettings),
+        name: "QuantStoreTests", dependencies: ["CLonghand", "LonghandCommon", "LonghandQuantStore", "LonghandTestSupport"],
+        swiftSettings: swiftSettings),
+    .testTarget(
+        name: "RopeTests", dependencies: ["CLonghand", "LonghandRope", "LonghandTestSupport"], swiftSettings: swiftSettings),
     .testTarget(
         name: "SaleTests", dependencies: ["CLonghand", "Longhand", "LonghandModel", "LonghandSale"], swiftSettings: swiftSettings),
-    .testTarget(name: "WindowTests", dependencies: ["CLonghand", "LonghandTestSupport", "LonghandWindow"], swiftSettings: swiftSettings),
+    .testTarget(
+        name: "WindowTests", dependencies: ["CLonghand", "LonghandTestSupport", "LonghandWindow"], swiftSettings: swiftSettings),
     // Errors of C calls and seeded numbers, for the tests of single families.
     .target(
         name: "LonghandTestSupport", dependencies: ["CLonghand"], path: "Tests/Fixtures/Support", swiftSettings: swiftSettings),
@@ -90,7 +95,7 @@ var targets: [Target] = [
     .testTarget(
         name: "FlashAttentionTests",
         dependencies: [
-            "CLonghand", "LonghandCommon", "LonghandFlashAttention", "LonghandTestSubjects", "LonghandVerify",
+            "CLonghand", "LonghandCommon", "LonghandFlashAttention", "LonghandTestSubjects", "LonghandTestSupport", "LonghandVerify",
         ],
         swiftSettings: swiftSettings),
     .testTarget(

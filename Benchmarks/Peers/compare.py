@@ -175,8 +175,12 @@ def main():
     results = {"machine": report.machine(), "commit": commit, "command": sys.argv[1:], "versions": {}, "missing": missing,
                "roofs": {}, "rows": [], "models": []}
     output = options.output or pathlib.Path(options.root, "Benchmarks", "Results", time.strftime("%Y-%m-%d-%H%M"))
-    output.mkdir(parents=True, exist_ok=True)
-    save = lambda: report.write(output, results)  # after every problem: a run that is ended loses nothing
+
+    def save():
+        """Called after every problem, so that a run that is ended loses nothing."""
+        output.mkdir(parents=True, exist_ok=True)
+        report.write(output, results)
+
     with tempfile.TemporaryDirectory(dir=options.cache) as folder:
         cached = pathlib.Path(options.models_folder)
         settings = {"library": options.library, "plugins": options.plugins, "roofs": options.roofs_library, "commit": commit,

@@ -36,9 +36,8 @@ bool fuzz_buffer_prepare(fuzz_buffer *buffer, size_t bytes, size_t alignment, bo
         buffer->capacity = capacity;
     }
     uint8_t *first = buffer->mapping + page;
-    // A new mapping as a whole; otherwise the pages that were protected, because a large one takes the kernel long.
-    if (!buffer->data && mprotect(first, buffer->capacity, PROT_READ | PROT_WRITE)) return false;
-    if (buffer->read_only) fuzz_buffer_protect(buffer, true);
+    if (!buffer->writable && mprotect(first, buffer->capacity, PROT_READ | PROT_WRITE)) return false;
+    buffer->writable = true;
     buffer->data = at_start ? first : first + buffer->capacity - room;
     buffer->bytes = bytes;
     buffer->slack = (size_t)(first + buffer->capacity - buffer->data) - bytes;
@@ -71,9 +70,8 @@ bool fuzz_buffer_slack_intact(const fuzz_buffer *buffer) {
 }
 
 void fuzz_buffer_protect(fuzz_buffer *buffer, bool writable) {
-    const size_t page = page_size(), before = (size_t)(buffer->data - buffer->mapping) % page;
-    mprotect(buffer->data - before, round_up(before + buffer->bytes, page), writable ? PROT_READ | PROT_WRITE : PROT_READ);
-    buffer->read_only = !writable;
+    mprotect(buffer->mapping + page_size(), buffer->capacity, writable ? PROT_READ | PROT_WRITE : PROT_READ);
+    buffer->writable = writable;
 }
 
 void fuzz_buffer_free(fuzz_buffer *buffer) {

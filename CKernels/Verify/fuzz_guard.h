@@ -19,7 +19,7 @@ typedef struct fuzz_buffer {
     uint8_t *data;
     size_t bytes;
     size_t slack;       ///< bytes after data[bytes] up to the inaccessible page, when alignment needs some
-    bool read_only;     ///< the pages of data are
+    bool writable;      ///< all of the accessible bytes are
 } fuzz_buffer;
 
 /// Makes the buffer writable with room for `bytes`, so that data ends at the upper page (or begins at the lower one),
@@ -32,7 +32,7 @@ void fuzz_buffer_set(fuzz_buffer *buffer, int byte);
 void fuzz_buffer_forget(const fuzz_buffer *buffer);
 /// Whether the slack still holds the canary.
 bool fuzz_buffer_slack_intact(const fuzz_buffer *buffer);
-/// Makes the pages of data writable or not.
+/// Makes all accessible bytes writable or not.
 void fuzz_buffer_protect(fuzz_buffer *buffer, bool writable);
 void fuzz_buffer_free(fuzz_buffer *buffer);
 

@@ -133,6 +133,8 @@ void verify_support(verify_check *check, const lhk_variant *variant, const lhk_p
 /// Creates an instance for `workers` workers.
 verify_instance verify_create(verify_check *check, const lhk_variant *variant, const lhk_problem *problem,
                               uint32_t workers);
+/// The same state at another place; only the one or the other may be destroyed.
+verify_instance verify_copy(verify_check *check, const verify_instance *instance);
 /// Moves the state elsewhere, as states may be, and ruins the old place.
 void verify_move(verify_check *check, verify_instance *instance);
 /// Ends an instance.

@@ -101,12 +101,18 @@ void verify_destroy(verify_check *check, verify_instance *instance) {
     verify_intact(check, instance);
 }
 
+verify_instance verify_copy(verify_check *check, const verify_instance *instance) {
+    verify_instance copy = *instance;
+    copy.buffer = verify_buffer(check, instance->buffer->bytes, LHK_ALIGNMENT);
+    memcpy(copy.buffer->data, instance->buffer->data, instance->buffer->bytes);
+    copy.state = (lhk_instance *)copy.buffer->data;
+    return copy;
+}
+
 void verify_move(verify_check *check, verify_instance *instance) {
     fuzz_buffer *old = instance->buffer;
-    instance->buffer = verify_buffer(check, old->bytes, LHK_ALIGNMENT);
-    memcpy(instance->buffer->data, old->data, old->bytes);
-    memset(old->data, FUZZ_SLACK, old->bytes);
-    instance->state = (lhk_instance *)instance->buffer->data;
+    *instance = verify_copy(check, instance);
+    fuzz_buffer_set(old, FUZZ_SLACK);
 }
 
 void verify_intact(verify_check *check, const verify_instance *instance) {

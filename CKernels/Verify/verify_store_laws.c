@@ -108,12 +108,7 @@ void store_check_saving(store_case *s, verify_instance *store, const store_conte
 
 /// A store that was never used: a copy of one, where its memory is all it has, because some take long to create.
 static verify_instance copy_new(store_case *s, const verify_instance *unused) {
-    if (s->variant->life->destroy) return store_new(s);
-    verify_instance copy = *unused;
-    copy.buffer = verify_buffer(s->check, unused->buffer->bytes, LHK_ALIGNMENT);
-    copy.state = (lhk_instance *)copy.buffer->data;
-    memcpy(copy.buffer->data, unused->buffer->data, unused->buffer->bytes);
-    return copy;
+    return s->variant->life->destroy ? store_new(s) : verify_copy(s->check, unused);
 }
 
 /// Loads damaged bytes into a fresh store. It may take them (a wrong value is still a value), but must then be in order;

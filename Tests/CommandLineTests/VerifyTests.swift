@@ -136,9 +136,9 @@ import Testing
         #expect(lines.count == csv.count - 1)
         for line in lines { _ = try JSONDecoder().decode(Report.Row.self, from: Data(line.utf8)) }
         #expect(try report(run("-o", "json")).seed != report(run("-o", "json")).seed)
-        let timed = try longhand("verify", "--filter", "^longhand.window", "--seconds", "0.5", "-o", "json")
+        let timed = try longhand("verify", "--filter", "^longhand.window", "--seconds", "5", "-o", "json")
         expectDone(timed)
-        #expect(try report(timed).rows.allSatisfy { $0.cases > 0 })
+        #expect(try report(timed).rows.allSatisfy { $0.cases > 3 })
     }
 
     @Test func listTellsWhereEachCaseIsChecked() throws {

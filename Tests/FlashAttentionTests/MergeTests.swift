@@ -2,6 +2,7 @@
 import CLonghand
 import Foundation
 import LonghandFlashAttention
+import LonghandTestSupport
 import Testing
 
 /// The merge of partial results by their log-sum-exp.

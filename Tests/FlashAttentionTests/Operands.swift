@@ -2,6 +2,7 @@
 import CLonghand
 import Foundation
 import LonghandFlashAttention
+import LonghandTestSupport
 
 /// SplitMix64, so that tests repeat.
 struct Generator: RandomNumberGenerator {

@@ -4,25 +4,8 @@ import Foundation
 import LonghandCommon
 import LonghandFlashAttention
 import LonghandTestSubjects
+import LonghandTestSupport
 import LonghandVerify
-
-/// An error that a C call reported.
-struct Refusal: Error, CustomStringConvertible {
-    var status: lhk_status
-    var argument: Int32
-    var text: String
-    var description: String { "status \(status), argument \(argument): \(text)" }
-}
-
-/// Runs a C call with an error struct; throws what it reported.
-func check(_ call: (UnsafeMutablePointer<lhk_error>) -> lhk_status) throws {
-    var error = lhk_error()
-    error.struct_size = UInt32(MemoryLayout<lhk_error>.size)
-    let status = call(&error)
-    guard status != LHK_OK else { return }
-    let text = withUnsafeBytes(of: error.text) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-    throw Refusal(status: status, argument: error.argument, text: text)
-}
 
 /// An instruction level that this machine can run: all sets up to it.
 struct Level: Sendable, CustomStringConvertible {

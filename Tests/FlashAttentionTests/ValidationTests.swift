@@ -2,6 +2,7 @@
 import CLonghand
 import Foundation
 import LonghandFlashAttention
+import LonghandTestSupport
 import Testing
 
 /// What a call refuses, by the reference and by the kernel alike.

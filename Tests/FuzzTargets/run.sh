@@ -68,7 +68,7 @@ omp=$(find /usr/lib /usr/local/lib -name 'libomp5.so' -o -name 'libomp.so' 2>/de
 # ---- C ----
 
 source Tests/CTests/sources.sh
-c_flags=("${flags[@]}" -ICKernels/Common -O1 -DLHK_NO_UNROLL -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined
+c_flags=("${flags[@]}" "${sanitizer_flags[@]}" -ICKernels/Common -fsanitize=fuzzer-no-link,address,undefined
     -fno-sanitize-recover=all)
 
 # compile FOLDER SOURCE...: objects, several at a time.

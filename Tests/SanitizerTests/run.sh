@@ -46,7 +46,7 @@ omp=$(find /usr/lib /usr/local/lib -name 'libomp5.so' -o -name 'libomp.so' 2>/de
 [[ $omp ]] || die "libomp is missing: apt-get install libomp-dev"
 
 source Tests/CTests/sources.sh
-flags+=(-O1 -DLHK_NO_UNROLL -g -fno-omit-frame-pointer -DDRIVER_SANITIZED)
+flags+=("${sanitizer_flags[@]}" -DDRIVER_SANITIZED)
 
 options_of() { # SANITIZER: flags of the compiler
     case $1 in

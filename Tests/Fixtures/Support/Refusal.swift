@@ -2,9 +2,11 @@
 import CLonghand
 
 /// A refusal by the C library.
-public struct Refusal: Error {
+public struct Refusal: Error, CustomStringConvertible {
     public let status: lhk_status
+    public let argument: Int32
     public let text: String
+    public var description: String { "status \(status), argument \(argument): \(text)" }
 }
 
 /// Runs a call that reports through `lhk_error` and throws what it reports.
@@ -14,5 +16,5 @@ public func check(_ body: (UnsafeMutablePointer<lhk_error>) -> lhk_status) throw
     let status = body(&error)
     guard status != LHK_OK else { return }
     let text = withUnsafeBytes(of: error.text) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-    throw Refusal(status: status, text: text)
+    throw Refusal(status: status, argument: error.argument, text: text)
 }
