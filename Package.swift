@@ -3,7 +3,7 @@ import PackageDescription
 
 /// The kernel families. Each has a folder `CKernels/<Name>` and an entry file `CKernels/Plugins/<Name>/entry.c`, and is
 /// built as a plugin `libLonghand<Name>Plugin.so` that the `longhand` command discovers at run time.
-let families = ["Adamas", "CommVQ", "DenseStore", "FlashAttention", "QuantStore", "Rope", "Sale", "Window"]
+let families = ["Adamas", "Baselines", "CommVQ", "DenseStore", "FlashAttention", "QuantStore", "Rope", "Sale", "Window"]
 
 /// One set of flags for all of our C: warnings are errors, symbols are private unless a header exports them, and
 /// contraction is left to the kernels, which ask for FMA by name.
@@ -101,8 +101,8 @@ var targets: [Target] = [
     .testTarget(
         name: "VerifyTests",
         dependencies: [
-            "CLonghand", "LonghandAdamas", "LonghandCommVQ", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention",
-            "LonghandQuantStore", "LonghandRope", "LonghandSale", "LonghandVerify", "LonghandWindow",
+            "CLonghand", "LonghandAdamas", "LonghandBaselines", "LonghandCommVQ", "LonghandCommon", "LonghandDenseStore",
+            "LonghandFlashAttention", "LonghandQuantStore", "LonghandRope", "LonghandSale", "LonghandVerify", "LonghandWindow",
         ],
         swiftSettings: swiftSettings),
     .testTarget(
