@@ -67,6 +67,13 @@ var targets: [Target] = [
         ],
         swiftSettings: swiftSettings),
     .testTarget(
+        name: "BaselinesTests",
+        dependencies: [
+            "CLonghand", "Longhand", "LonghandBaselines", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention",
+            "LonghandTestSupport", "LonghandWindow",
+        ],
+        swiftSettings: swiftSettings),
+    .testTarget(
         name: "CommVQTests",
         dependencies: [
             "CLonghand", "Longhand", "LonghandCommVQ", "LonghandCommon", "LonghandModel", "LonghandRope", "LonghandTestSupport",
