@@ -156,6 +156,8 @@ struct EvalCommand: ParsableCommand {
             trace: try TraceFile(path: path), registry: registry, host: .openMP(workers: threads), configurations: configurations,
             from: decodeFrom!)
         let results = try meter.run { done in
+            let tenth = done * 10 / meter.stepCount
+            guard tenth > (done - 1) * 10 / meter.stepCount else { return }
             Console.note("recall: \(done) of \(meter.stepCount) layers and configurations\n")
         }
         Console.out(try RecallReport(results: results).text(reportFormat))
