@@ -3,7 +3,7 @@ import PackageDescription
 
 /// The kernel families. Each has a folder `CKernels/<Name>` and an entry file `CKernels/Plugins/<Name>/entry.c`, and is
 /// built as a plugin `libLonghand<Name>Plugin.so` that the `longhand` command discovers at run time.
-let families = ["Adamas", "CommVQ", "DenseStore", "FlashAttention", "QuantStore", "Rope", "Sale", "Window"]
+let families = ["Adamas", "CommVQ", "DenseStore", "FlashAttention", "Kivi", "QuantStore", "Rope", "Sale", "Window"]
 
 /// One set of flags for all of our C: warnings are errors, symbols are private unless a header exports them, and
 /// contraction is left to the kernels, which ask for FMA by name.
@@ -73,6 +73,9 @@ var targets: [Target] = [
         ],
         swiftSettings: swiftSettings),
     .testTarget(
+        name: "KiviTests", dependencies: ["CLonghand", "LonghandCommon", "LonghandKivi", "LonghandTestSupport"],
+        swiftSettings: swiftSettings),
+    .testTarget(
         name: "QuantStoreTests", dependencies: ["CLonghand", "LonghandCommon", "LonghandQuantStore", "LonghandTestSupport"],
         swiftSettings: swiftSettings),
     .testTarget(
@@ -102,7 +105,7 @@ var targets: [Target] = [
         name: "VerifyTests",
         dependencies: [
             "CLonghand", "LonghandAdamas", "LonghandCommVQ", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention",
-            "LonghandQuantStore", "LonghandRope", "LonghandSale", "LonghandVerify", "LonghandWindow",
+            "LonghandKivi", "LonghandQuantStore", "LonghandRope", "LonghandSale", "LonghandVerify", "LonghandWindow",
         ],
         swiftSettings: swiftSettings),
     .testTarget(
