@@ -84,9 +84,10 @@ var targets: [Target] = [
         name: "SaleTests", dependencies: ["CLonghand", "Longhand", "LonghandModel", "LonghandSale"], swiftSettings: swiftSettings),
     .testTarget(
         name: "WindowTests", dependencies: ["CLonghand", "LonghandTestSupport", "LonghandWindow"], swiftSettings: swiftSettings),
-    // Errors of C calls and seeded numbers, for the tests of single families.
+    // Errors of C calls, seeded numbers and instances of stores, for the tests of single families.
     .target(
-        name: "LonghandTestSupport", dependencies: ["CLonghand"], path: "Tests/Fixtures/Support", swiftSettings: swiftSettings),
+        name: "LonghandTestSupport", dependencies: ["CLonghand", "LonghandCommon"], path: "Tests/Fixtures/Support",
+        swiftSettings: swiftSettings),
     // Attention kernels for the fuzz harness of LonghandVerify: sound ones and one with faults.
     .target(
         name: "LonghandTestSubjects", dependencies: ["CLonghand", "LonghandFlashAttention", "LonghandVerify"],
