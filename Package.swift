@@ -3,7 +3,7 @@ import PackageDescription
 
 /// The kernel families. Each has a folder `CKernels/<Name>` and an entry file `CKernels/Plugins/<Name>/entry.c`, and is
 /// built as a plugin `libLonghand<Name>Plugin.so` that the `longhand` command discovers at run time.
-let families = ["Adamas", "CommVQ", "DenseStore", "FlashAttention", "QuantStore", "Rope", "Sale", "Window"]
+let families = ["Adamas", "CommVQ", "DenseStore", "FlashAttention", "Kivi", "QuantStore", "Rope", "Sale", "Window"]
 
 /// One set of flags for all of our C: warnings are errors, symbols are private unless a header exports them, and
 /// contraction is left to the kernels, which ask for FMA by name.
@@ -73,6 +73,9 @@ var targets: [Target] = [
         ],
         swiftSettings: swiftSettings),
     .testTarget(
+        name: "KiviTests", dependencies: ["CLonghand", "LonghandCommon", "LonghandKivi", "LonghandTestSupport"],
+        swiftSettings: swiftSettings),
+    .testTarget(
         name: "QuantStoreTests", dependencies: ["CLonghand", "LonghandCommon", "LonghandQuantStore", "LonghandTestSupport"],
         swiftSettings: swiftSettings),
     .testTarget(
@@ -81,9 +84,10 @@ var targets: [Target] = [
         name: "SaleTests", dependencies: ["CLonghand", "Longhand", "LonghandModel", "LonghandSale"], swiftSettings: swiftSettings),
     .testTarget(
         name: "WindowTests", dependencies: ["CLonghand", "LonghandTestSupport", "LonghandWindow"], swiftSettings: swiftSettings),
-    // Errors of C calls and seeded numbers, for the tests of single families.
+    // Errors of C calls, seeded numbers and instances of stores, for the tests of single families.
     .target(
-        name: "LonghandTestSupport", dependencies: ["CLonghand"], path: "Tests/Fixtures/Support", swiftSettings: swiftSettings),
+        name: "LonghandTestSupport", dependencies: ["CLonghand", "LonghandCommon"], path: "Tests/Fixtures/Support",
+        swiftSettings: swiftSettings),
     // Attention kernels for the fuzz harness of LonghandVerify: sound ones and one with faults.
     .target(
         name: "LonghandTestSubjects", dependencies: ["CLonghand", "LonghandFlashAttention", "LonghandVerify"],
@@ -102,7 +106,7 @@ var targets: [Target] = [
         name: "VerifyTests",
         dependencies: [
             "CLonghand", "LonghandAdamas", "LonghandCommVQ", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention",
-            "LonghandQuantStore", "LonghandRope", "LonghandSale", "LonghandVerify", "LonghandWindow",
+            "LonghandKivi", "LonghandQuantStore", "LonghandRope", "LonghandSale", "LonghandVerify", "LonghandWindow",
         ],
         swiftSettings: swiftSettings),
     .testTarget(

@@ -6,6 +6,7 @@ import LonghandCommVQ
 import LonghandCommon
 import LonghandDenseStore
 import LonghandFlashAttention
+import LonghandKivi
 import LonghandQuantStore
 import LonghandRope
 import LonghandSale
@@ -132,7 +133,7 @@ struct Target: Sendable, CustomStringConvertible, CustomTestStringConvertible {
         defer { lhk_registry_destroy(registry) }
         for plugin in [
             lhk_adamas_plugin(), lhk_commvq_plugin(), lhk_dense_store_plugin(), lhk_flash_attention_plugin(),
-            lhk_quant_store_plugin(), lhk_rope_plugin(), lhk_sale_plugin(), lhk_window_plugin(),
+            lhk_kivi_plugin(), lhk_quant_store_plugin(), lhk_rope_plugin(), lhk_sale_plugin(), lhk_window_plugin(),
         ] {
             try check(lhk_registry_register(registry!, plugin!, "built-in", nil))
         }
