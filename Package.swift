@@ -3,7 +3,9 @@ import PackageDescription
 
 /// The kernel families. Each has a folder `CKernels/<Name>` and an entry file `CKernels/Plugins/<Name>/entry.c`, and is
 /// built as a plugin `libLonghand<Name>Plugin.so` that the `longhand` command discovers at run time.
-let families = ["Adamas", "CommVQ", "DenseStore", "FlashAttention", "Kivi", "QuantStore", "Rope", "Sale", "Window"]
+let families = [
+    "Adamas", "Baselines", "CommVQ", "DenseStore", "FlashAttention", "Kivi", "QuantStore", "Rope", "Sale", "Window",
+]
 
 /// One set of flags for all of our C: warnings are errors, symbols are private unless a header exports them, and
 /// contraction is left to the kernels, which ask for FMA by name.
@@ -67,6 +69,13 @@ var targets: [Target] = [
         ],
         swiftSettings: swiftSettings),
     .testTarget(
+        name: "BaselinesTests",
+        dependencies: [
+            "CLonghand", "Longhand", "LonghandBaselines", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention",
+            "LonghandTestSupport", "LonghandWindow",
+        ],
+        swiftSettings: swiftSettings),
+    .testTarget(
         name: "CommVQTests",
         dependencies: [
             "CLonghand", "Longhand", "LonghandCommVQ", "LonghandCommon", "LonghandModel", "LonghandRope", "LonghandTestSupport",
@@ -105,8 +114,9 @@ var targets: [Target] = [
     .testTarget(
         name: "VerifyTests",
         dependencies: [
-            "CLonghand", "LonghandAdamas", "LonghandCommVQ", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention",
-            "LonghandKivi", "LonghandQuantStore", "LonghandRope", "LonghandSale", "LonghandVerify", "LonghandWindow",
+            "CLonghand", "LonghandAdamas", "LonghandBaselines", "LonghandCommVQ", "LonghandCommon", "LonghandDenseStore",
+            "LonghandFlashAttention", "LonghandKivi", "LonghandQuantStore", "LonghandRope", "LonghandSale", "LonghandVerify",
+            "LonghandWindow",
         ],
         swiftSettings: swiftSettings),
     .testTarget(

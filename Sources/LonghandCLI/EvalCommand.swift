@@ -24,6 +24,11 @@ struct EvalCommand: ParsableCommand {
             With --life-cycle, --cases questions are asked about one context of --length tokens, with truncation and with \
             loading of the saved context in between; the exit code is 1 if that changes an answer.
 
+            With --recall, selectors for decoding are run on the rows of a trace, from --decode-from on: the share of the \
+            attention mass that they catch, per layer and, in csv and json, per head. Give adamas remainder=0.
+
+              longhand eval --recall trace.safetensors --decode-from 3072 --config "quest: decode=quest:budget=128"
+
             A configuration is NAME: followed by KEY=METHOD words, with the keys store, prefill, decode, attention and \
             position; what is not given is as in 'longhand run'.
             """)
@@ -37,8 +42,10 @@ struct EvalCommand: ParsableCommand {
     var configurations: [String] = []
     @Option(help: "Windows of the text to read, each from an empty cache.") var windows = 1
     @Option(help: "Feed tokens from this position on one at a time, and compare only there.") var decodeFrom: Int?
+    @Option(help: "Compare only from this position on.") var scoreFrom: Int?
     @Option(help: "Tasks to generate instead, separated by commas.") var task: String?
     @Flag(help: "Ask many questions about one context that is truncated, saved and loaded.") var lifeCycle = false
+    @Option(help: "A trace to measure recall on.") var recall: String?
     @Option(help: "Tokens of prompt and answer of a task, separated by commas.") var length = "1024"
     @Option(help: "Cases per task and length; questions of --life-cycle.") var cases = 10
     @Option(name: .shortAndLong, help: "Seed of the tasks.") var seed: UInt64 = 0
@@ -61,9 +68,14 @@ struct EvalCommand: ParsableCommand {
             throw ValidationError("--length, --cases and --seed are for --task and --life-cycle")
         }
         if plot != nil && lifeCycle { throw ValidationError("--life-cycle has no --plot") }
-        if task != nil || lifeCycle {
-            if decodeFrom != nil || windows != 1 || context != 0 {
-                throw ValidationError("-c, --windows and --decode-from are for a text; tasks have --length")
+        if recall != nil {
+            if task != nil || lifeCycle || file != nil || plot != nil || model != nil || scoreFrom != nil || windows != 1 || context != 0 {
+                throw ValidationError("--recall takes --decode-from, --config, -o and -t only")
+            }
+            if decodeFrom == nil || configurations.isEmpty { throw ValidationError("--recall needs --decode-from and --config") }
+        } else if task != nil || lifeCycle {
+            if decodeFrom != nil || scoreFrom != nil || windows != 1 || context != 0 {
+                throw ValidationError("-c, --windows, --decode-from and --score-from are for a text; tasks have --length")
             }
         } else {
             if file == nil { throw ValidationError("give a text with -f, or tasks with --task") }
@@ -75,6 +87,7 @@ struct EvalCommand: ParsableCommand {
     func run() throws {
         let parsed = try configurations.map { try EvaluationConfiguration(parsing: $0) }
         let registry = try plugins.discover()
+        if let recall { return try measureRecall(recall, registry, parsed) }
         let model = try Model(path: model ?? DefaultModel.path(), host: .openMP(workers: threads), linear: linear)
         let text = try file.map { try Document(path: $0, limit: Document.byteLimit).text }
         let context = EvalContext(
@@ -94,6 +107,7 @@ struct EvalCommand: ParsableCommand {
         var options = EvaluationOptions()
         options.context = self.context == 0 ? min(max(2, tokens.count), model.shape.contextLength) : self.context
         (options.windows, options.decodeFrom, options.chunk) = (windows, decodeFrom, chunk)
+        options.scoreFrom = scoreFrom ?? 0
         let evaluator = try Evaluator(
             model: model, registry: registry, tokens: tokens, configurations: configurations, options: options)
         var progress = Progress(total: evaluator.tokenCount)
@@ -135,6 +149,16 @@ struct EvalCommand: ParsableCommand {
             Console.note("longhand: \(failure)\n")
             throw ExitCode(1)
         }
+    }
+
+    private func measureRecall(_ path: String, _ registry: Registry, _ configurations: [EvaluationConfiguration]) throws {
+        let meter = try RecallMeter(
+            trace: try TraceFile(path: path), registry: registry, host: .openMP(workers: threads), configurations: configurations,
+            from: decodeFrom!)
+        let results = try meter.run { done in
+            Console.note("recall: \(done) of \(meter.stepCount) layers and configurations\n")
+        }
+        Console.out(try RecallReport(results: results).text(reportFormat))
     }
 
     private func write(_ figure: ParetoPlot) throws {

@@ -2,6 +2,7 @@
 /// Every variant of the registered families, checked as `longhand verify` does.
 #include <inttypes.h>
 #include <longhand/adamas.h>
+#include <longhand/baselines.h>
 #include <longhand/commvq.h>
 #include <longhand/dense_store.h>
 #include <longhand/flash_attention.h>
@@ -45,8 +46,9 @@ static bool check_target(lhk_verify *verify, uint32_t index, const driver_levels
 void driver_check_registry(const lhk_host *pool, const driver_levels *levels, const char *role, uint64_t seed, uint64_t first,
                            uint64_t count) {
     const lhk_plugin *const plugins[] = {
-        lhk_adamas_plugin(), lhk_commvq_plugin(), lhk_dense_store_plugin(), lhk_flash_attention_plugin(),
-        lhk_kivi_plugin(), lhk_quant_store_plugin(), lhk_rope_plugin(), lhk_sale_plugin(), lhk_window_plugin(),
+        lhk_adamas_plugin(), lhk_baselines_plugin(), lhk_commvq_plugin(), lhk_dense_store_plugin(),
+        lhk_flash_attention_plugin(), lhk_kivi_plugin(), lhk_quant_store_plugin(), lhk_rope_plugin(), lhk_sale_plugin(),
+        lhk_window_plugin(),
     };
     lhk_error error = {.struct_size = sizeof error};
     lhk_registry *registry = NULL;

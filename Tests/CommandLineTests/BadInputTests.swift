@@ -60,7 +60,7 @@ extension CommandLineTests {
 
         static let methods: [([String], String)] = [
             (["--store", "nonsense"], "no store 'nonsense'; known: bf16, commvq, f16"),
-            (["--prefill", "nonsense"], "no selector 'nonsense'; known: adamas, all, sale, window"),
+            (["--prefill", "nonsense"], "no selector 'nonsense'; known: adamas, all, pooled, quest, random, sale, window"),
             (["--decode", "nonsense:budget=3"], "no selector 'nonsense'"),
             (["--attention", "nonsense"], "no attention 'nonsense'; known: flash"),
             (["--position", "nonsense"], "no position 'nonsense'; known: rope"),

@@ -48,6 +48,8 @@ import Testing
         ["eval", "--task", "guessing"], ["eval", "--task", ""], ["eval", "--task", "needle", "--length", "0"],
         ["eval", "--task", "needle", "--cases", "0"], ["eval", "--task", "needle", "--life-cycle"],
         ["eval", "--task", "needle", "-c", "100"], ["eval", "--life-cycle", "--length", "300,400"],
+        ["eval", "--recall", "x", "--config", "a:"], ["eval", "--recall", "x", "--config", "a:", "--decode-from", "9", "-c", "5"],
+        ["eval", "--recall", "/nonexistent", "--config", "a:", "--decode-from", "9"],
         ["eval", "--life-cycle", "--plot", "x.svg"], ["eval", "--task", "needle", "--length", "20"],
     ]
 
@@ -64,6 +66,23 @@ import Testing
                 #expect(outcome.code == 0 && outcome.output.isEmpty, "\(outcome.errors)")
                 let trace = try TraceFile(path: path)
                 #expect(trace.tokens == 40 && trace.layers.map(\.layer) == [0, 2, 3])
+            }
+        }
+    }
+
+    /// A list of all keys catches all, a window less, and a wider one more.
+    @Test func recallOfATrace() throws {
+        try Self.withText { text in
+            try withTemporaryPath { path in
+                _ = try Self.longhand(["trace", "-f", text, "-o", path, "-c", "60", "--layers", "0,3"])
+                let windows = [4, 30].flatMap { ["--config", "w\($0): decode=window:size=\($0),sinks=0"] }
+                let outcome = try Self.longhand(
+                    ["eval", "--recall", path, "--decode-from", "50", "--config", "all:", "-o", "csv"] + windows)
+                let rows = outcome.output.split(separator: "\n").dropFirst().map { $0.split(separator: ",") }
+                try #require(rows.count == 3 * 2 * 9, "\(outcome.output)\(outcome.errors)")
+                func recall(_ name: String) -> [Double] { rows.filter { $0[0] == name }.compactMap { Double($0[3]) } }
+                #expect(recall("all").allSatisfy { $0 == 1 })
+                for (narrow, wide) in zip(recall("w4"), recall("w30")) { #expect(0 < narrow && narrow < wide && wide <= 1) }
             }
         }
     }

@@ -91,6 +91,14 @@ import Testing
         #expect(results[2].meanKL == 0 && results[2].decode?.attendedTokens == 280.5)
     }
 
+    /// What is read before `scoreFrom` is not compared, and still there.
+    @Test func scoresFromAPosition() throws {
+        let configurations = ["w: store=f32 prefill=window:size=32,sinks=2"], tokens = try Self.tokens(200)
+        let all = try Self.evaluate(configurations, tokens: tokens)[1]
+        let late = try Self.evaluate(configurations, tokens: tokens) { $0.scoreFrom = 150 }[1]
+        #expect(late.scoredTokens == 50 && late.prefill?.tokens == 200 && late.maxKL <= all.maxKL && late.meanKL > all.meanKL)
+    }
+
     @Test func prefillNeverEndsInADecodingPass() throws {
         // 129 tokens in chunks of 64 would leave one row over; dense and a decode selector must not meet there.
         let results = try Self.evaluate(["w: store=f32 decode=window:size=2"], tokens: Self.tokens(129)) { $0.chunk = 64 }
@@ -153,5 +161,6 @@ import Testing
         #expect(message(["a:"]) { $0.windows = 2 }.contains("20 tokens"))
         #expect(message(["a:"]) { $0.decodeFrom = 20 }.contains("cannot begin"))
         #expect(message(["a:"]) { $0.decodeFrom = 0 }.contains("cannot begin"))
+        #expect(message(["a:"]) { $0.scoreFrom = 20 }.contains("cannot begin"))
     }
 }

@@ -14,7 +14,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}
 if command -v ninja >/dev/null; then export CMAKE_GENERATOR=Ninja; else export CMAKE_GENERATOR="Unix Makefiles"; fi
 passed=0 failed=0 context=
 
-families=(Adamas CommVQ DenseStore FlashAttention Kivi QuantStore Rope Sale Window)
+families=(Adamas Baselines CommVQ DenseStore FlashAttention Kivi QuantStore Rope Sale Window)
 c_flags=(-std=c17 -O2 -Wall -Wextra -Werror)
 
 result() { # WORD NAME
@@ -187,7 +187,7 @@ installation_checks() { # COMPILER
     check "installs" cmake --install "$here/build" || return 0
     plugins=$stage/lib/longhand/plugins
     check "the library exports its API only" library_exports "$stage/lib/liblonghand.so"
-    check "plugins export their entry only" plugin_exports "$plugins"/libLonghand{Adamas,CommVQ,DenseStore,FlashAttention,Kivi,QuantStore,Rope,Sale,Window}Plugin.so
+    check "plugins export their entry only" plugin_exports "$plugins"/libLonghand{Adamas,Baselines,CommVQ,DenseStore,FlashAttention,Kivi,QuantStore,Rope,Sale,Window}Plugin.so
     check "the soname carries the ABI version" \
         says "SONAME.*\[liblonghand.so.$(awk '/define LHK_ABI_MAJOR/ { print $3 + 0 }' "$root/include/longhand/abi.h")\]" \
         readelf -d "$stage/lib/liblonghand.so"

@@ -2,6 +2,7 @@
 import CLonghand
 import Foundation
 import LonghandAdamas
+import LonghandBaselines
 import LonghandCommVQ
 import LonghandCommon
 import LonghandDenseStore
@@ -132,8 +133,9 @@ struct Target: Sendable, CustomStringConvertible, CustomTestStringConvertible {
         try check(lhk_registry_create(&registry, nil))
         defer { lhk_registry_destroy(registry) }
         for plugin in [
-            lhk_adamas_plugin(), lhk_commvq_plugin(), lhk_dense_store_plugin(), lhk_flash_attention_plugin(),
-            lhk_kivi_plugin(), lhk_quant_store_plugin(), lhk_rope_plugin(), lhk_sale_plugin(), lhk_window_plugin(),
+            lhk_adamas_plugin(), lhk_baselines_plugin(), lhk_commvq_plugin(), lhk_dense_store_plugin(),
+            lhk_flash_attention_plugin(), lhk_kivi_plugin(), lhk_quant_store_plugin(), lhk_rope_plugin(), lhk_sale_plugin(),
+            lhk_window_plugin(),
         ] {
             try check(lhk_registry_register(registry!, plugin!, "built-in", nil))
         }

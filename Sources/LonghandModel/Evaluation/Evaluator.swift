@@ -13,6 +13,8 @@ public struct EvaluationOptions: Sendable {
     /// Tokens from this position on are fed one at a time, so that selectors for decoding are at work, and only their
     /// logits are compared; nil: whole windows are read as prompts.
     public var decodeFrom: Int?
+    /// Only logits of tokens from this position on are compared; everything before is read all the same.
+    public var scoreFrom = 0
     /// Most tokens of one pass.
     public var chunk = 512
 
@@ -57,6 +59,9 @@ public final class Evaluator {
         let longest = windows.map(\.count).max() ?? 0
         if let from = options.decodeFrom, !(1..<longest).contains(from) {
             throw ModelError("decoding cannot begin at token \(from): a window has \(longest) tokens")
+        }
+        guard (0..<max(longest, 1)).contains(options.scoreFrom) else {
+            throw ModelError("comparing cannot begin at token \(options.scoreFrom): a window has \(longest) tokens")
         }
         runs = try ([.dense] + configurations).map {
             Run($0, try $0.session(model, registry, context: longest, chunk: options.chunk))
@@ -131,7 +136,7 @@ public final class Evaluator {
             if !decoding { run.prefill.add(tokens: range.count, seconds: time) }
         }
         guard decoding || options.decodeFrom == nil else { return }
-        for first in stride(from: 0, to: range.count, by: Self.batch) {
+        for first in stride(from: max(0, options.scoreFrom - range.lowerBound), to: range.count, by: Self.batch) {
             try compare(window, range.lowerBound, first..<min(first + Self.batch, range.count))
         }
     }
