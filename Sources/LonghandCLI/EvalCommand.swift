@@ -30,7 +30,8 @@ struct EvalCommand: ParsableCommand {
 
     @Option(name: .shortAndLong, help: "GGUF file of the model (default: the cached SmolLM2-135M-Instruct).") var model: String?
     @Option(name: .shortAndLong, help: "Text to read, or to hide facts in; '-' is standard input.") var file: String?
-    @Option(name: [.customShort("c"), .customLong("ctx-size")],
+    @Option(
+        name: [.customShort("c"), .customLong("ctx-size")],
         help: "Tokens of a window; 0: the text, up to what the model was trained for.")
     var context = 0
     @Option(name: .customLong("config"), help: "A configuration to compare; may be given several times.")

@@ -37,7 +37,8 @@ struct LonghandCommand: ParsableCommand {
             """,
         version: LHK_VERSION,
         subcommands: [
-            RunCommand.self, TraceCommand.self, CalibrateCommand.self, EvalCommand.self, BenchCommand.self, VerifyCommand.self, PluginsCommand.self,
+            RunCommand.self, TraceCommand.self, CalibrateCommand.self, EvalCommand.self, BenchCommand.self, VerifyCommand.self,
+            PluginsCommand.self,
         ])
 
     static func main() {

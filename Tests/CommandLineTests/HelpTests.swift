@@ -6,7 +6,9 @@ import Testing
 
 extension CommandLineTests {
     @Suite(.serialized) struct HelpTests {
-        @Test(arguments: [["--help"], ["-h"], ["help"], [], ["run", "--help"], ["help", "run"], ["plugins", "--help"], ["verify", "--help"]])
+        @Test(arguments: [
+            ["--help"], ["-h"], ["help"], [], ["run", "--help"], ["help", "run"], ["plugins", "--help"], ["verify", "--help"],
+        ])
         func helpGoesToStdoutAndWraps(arguments: [String]) throws {
             let outcome = try longhand(arguments, limit: 10)
             expectDone(outcome)

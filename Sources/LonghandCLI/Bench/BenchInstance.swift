@@ -123,7 +123,12 @@ final class BenchInstance {
 
     /// Of a store.
     var panels: lhk_dtype { lhk_bench_panels(raw) }
-    var bytes: lhk_store_bytes { filled { lhk_bench_store_bytes(raw, $0); return LHK_OK }! }
+    var bytes: lhk_store_bytes {
+        filled {
+            lhk_bench_store_bytes(raw, $0)
+            return LHK_OK
+        }!
+    }
 }
 
 /// One host for every number of levels.

@@ -91,7 +91,8 @@ public final class Evaluator {
         }
         guard result.count == options.windows else {
             throw ModelError(
-                "the text has \(tokens.count) tokens, enough for \(result.count) windows of \(options.context), not \(options.windows)")
+                "the text has \(tokens.count) tokens, enough for \(result.count) windows of \(options.context), not \(options.windows)"
+            )
         }
         return result
     }
