@@ -75,6 +75,7 @@ struct EvalCommand: ParsableCommand {
 
     func run() throws {
         let parsed = try configurations.map { try EvaluationConfiguration(parsing: $0) }
+        try plot.map(OutputFile.check)
         let registry = try plugins.discover()
         let model = try Model(path: model ?? DefaultModel.path(), host: .openMP(workers: threads), linear: linear)
         let text = try file.map { try Document(path: $0, limit: Document.byteLimit).text }
@@ -140,9 +141,7 @@ struct EvalCommand: ParsableCommand {
 
     private func write(_ figure: ParetoPlot) throws {
         guard let plot else { return }
-        do { try Data(figure.svg.utf8).write(to: URL(fileURLWithPath: plot)) } catch {
-            throw Failure("\(plot): cannot be written")
-        }
+        try OutputFile.write(figure.svg, to: plot)
     }
 
     private func name(of model: Model) -> String {
