@@ -74,6 +74,11 @@ extension CommandLineTests {
                     })
                 #expect(known.count > 10 && Set(known).isSubset(of: timed), "\(Set(known).subtracting(timed))")
                 for row in rows { try Self.expectSound(row) }
+                // Methods that leave the first layers alone are timed as they are in the others.
+                let adamas = rows.filter {
+                    $0["selector"] as? String == "adamas" && $0["phase"] as? String == "decode" && $0["keys"] as? Int == 700
+                }
+                #expect(!adamas.isEmpty && adamas.allSatisfy { $0["attended_percent"] as? Double ?? 100 < 50 })
                 #expect(Set(rows.compactMap { $0["name"] as? String }).count == rows.count)
                 #expect(
                     Set(rows.compactMap { $0["phase"] as? String }) == ["prefill", "decode", "append", "score", "accumulate", "apply"])

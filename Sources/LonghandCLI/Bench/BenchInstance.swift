@@ -92,6 +92,7 @@ struct BenchPart: Hashable {
         (raw.head_dim_k, raw.head_dim_v) = (UInt32(problem.dimK), UInt32(problem.dimV))
         (raw.query_dtype, raw.kv_dtype, raw.output_dtype) = (LHK_DTYPE_F32, panels, LHK_DTYPE_F32)
         (raw.query_rows, raw.keys) = (Int64(problem.rows), Int64(problem.keys))
+        raw.layer = 16  // one in the middle: methods may treat the first ones apart, as adamas does, which selects all there
         try withUnsafePointer(to: params) { params in
             try withUnsafePointer(to: position) { position in
                 raw.params = params
