@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a run grows with its prompt: memory of activations and speed of three schedules, slopes, and the gain of threads.
 
-Runs `longhand run --profile --json` over growing parts of a text, the schedules of one length after another, and prints
-Markdown tables. Slopes are those of a straight line through the logarithms of time and tokens, from about 4096 tokens up.
+Runs `longhand run --profile --json` over growing parts of a text and prints Markdown tables of medians. The schedules of
+one length take turns, round by round, and so do the numbers of threads. Slopes are those of a straight line through the
+logarithms of time and tokens, from about 4096 tokens up.
 """
 import argparse
 import json
 import math
+import statistics
 import subprocess
 import sys
 
@@ -29,6 +31,17 @@ def run(arguments, text, threads, options):
 
 def attend(phase):
     return sum(row["seconds"] for row in phase["operators"] if row["name"] == "attend")
+
+
+def measure(result):
+    """Tokens, prefill seconds, of these in attention, seconds of a decoding step, of these in attention."""
+    prefill, decode, steps = result["prefill"], result["decode"], max(result["decode"]["tokens"], 1)
+    return (prefill["tokens"], prefill["seconds"], attend(result["profile"]["prefill"]), decode["seconds"] / steps,
+            attend(result["profile"]["decode"]) / steps)
+
+
+def median(measures):
+    return tuple(statistics.median(values) for values in zip(*measures))
 
 
 def slope(points):
@@ -54,6 +67,7 @@ def main():
     parser.add_argument("--threads", default="2,1", help="the first for the schedules, all for the gain of threads")
     parser.add_argument("--block", type=int, default=512)
     parser.add_argument("--decode", type=int, default=16, help="steps of decoding")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each, of which the medians are printed")
     parser.add_argument("--schedules", default="; ".join(SCHEDULES), help="some of: " + "; ".join(SCHEDULES))
     arguments = parser.parse_args()
     text = open(arguments.file, encoding="utf-8").read()
@@ -69,15 +83,15 @@ def main():
     curves = {}
     for length in (int(n) for n in arguments.lengths.split(",")):
         part = text[: int(length * per_token)]
+        rounds = [{name: run(arguments, part, threads[0], SCHEDULES[name](arguments.block)) for name in schedules}
+                  for _ in range(arguments.rounds)]
         for name in schedules:
-            result = run(arguments, part, threads[0], SCHEDULES[name](arguments.block))
-            p, d = result["prefill"], result["decode"]
-            step = d["seconds"] / max(d["tokens"], 1)
-            points = curves.setdefault(name, [])
-            points.append((p["tokens"], p["seconds"], attend(result["profile"]["prefill"]), step,
-                           attend(result["profile"]["decode"]) / max(d["tokens"], 1)))
-            print(f"| {p['tokens']} | {name} | {result['activationBytes'] / 2**20:.1f} | {result['peakMemoryBytes'] / 2**20:.0f} "
-                  f"| {p['tokensPerSecond']:.1f} | {points[-1][2]:.3f} | {1e3 * step:.2f} |", flush=True)
+            point = median([measure(results[name]) for results in rounds])
+            curves.setdefault(name, []).append(point)
+            tokens, seconds, attending, step, _ = point
+            result = rounds[0][name]
+            print(f"| {tokens} | {name} | {result['activationBytes'] / 2**20:.1f} | {result['peakMemoryBytes'] / 2**20:.0f} "
+                  f"| {tokens / seconds:.1f} | {attending:.3f} | {1e3 * step:.2f} |", flush=True)
 
     first = curves[schedules[0]]
     print(f"\nSlopes from 4096 tokens up ({schedules[0]}):\n")
@@ -85,10 +99,11 @@ def main():
         show_slope(name, [(point[0], point[index]) for point in first])
     if len(threads) > 1:
         print("\nPrefill of the longest part, by threads:\n")
-        times = {t: run(arguments, part, t, SCHEDULES[schedules[0]](arguments.block))["prefill"] for t in threads}
-        for t in sorted(times):
-            gain = times[min(times)]["seconds"] / times[t]["seconds"]
-            print(f"- {t}: {times[t]['tokensPerSecond']:.1f} tokens/s, {gain:.2f}x")
+        rounds = [{t: measure(run(arguments, part, t, SCHEDULES[schedules[0]](arguments.block)))[:2] for t in threads}
+                  for _ in range(arguments.rounds)]
+        seconds = {t: statistics.median(times[t][1] for times in rounds) for t in threads}
+        for t in sorted(threads):
+            print(f"- {t}: {rounds[0][t][0] / seconds[t]:.1f} tokens/s, {seconds[min(threads)] / seconds[t]:.2f}x")
 
 
 main()

@@ -301,6 +301,9 @@ const lhk_flash_kernel LHK_NAME(kernel) = {
     .strip_rows = LHK_ROWS,
     .query_dtype = LHK_PANEL_BF16_DOT ? LHK_DTYPE_BF16 : LHK_DTYPE_F32,
     .weight_dtype = LHK_PANEL_BF16_DOT ? LHK_DTYPE_BF16 : LHK_DTYPE_F32,
+#if LHK_PANEL_BF16_DOT
+    .pack_query = LHK_ISA(pack_bf16),
+#endif
     .scores = LHK_NAME(scores),
     .modify = LHK_ISA(modify),
 #if LHK_PANEL_BF16_DOT

@@ -89,7 +89,8 @@ static void LHK_NAME(scores)(const lhk_flash_strip *s, float *out, int64_t lds) 
     if (s->softcap != 0 || s->biased || s->masked) LHK_ISA(modify)(s, out, lds);
 }
 
-static void LHK_NAME(pack_query)(float *x, int64_t dim, int64_t padded, uint32_t rotation, lhk_flash_query8 *out) {
+static void LHK_NAME(pack_query)(float *x, int64_t dim, int64_t padded, uint32_t rotation, void *to) {
+    lhk_flash_query8 *out = to;
     if (rotation) LHK_HADAMARD(rotate)(x, dim);
     uint32_t largest = 0;  // of the magnitudes' bits, which order as they do
     for (int64_t c = 0; c < dim; c++) {

@@ -54,9 +54,9 @@ typedef struct lhk_flash_kernel {
     lhk_dtype query_dtype;   ///< packed queries: F32, BF16 or I8
     lhk_dtype weight_dtype;  ///< probabilities that `softmax` leaves: F32 or BF16
     int32_t query_words;     ///< I8 queries: 4-byte words per four channels
-    /// I8 queries: rotates (where `rotation` says so) and quantises row x [padded], which it changes; channels from `dim`
-    /// on are zero.
-    void (*pack_query)(float *x, int64_t dim, int64_t padded, uint32_t rotation, lhk_flash_query8 *out);
+    /// Brings row x [padded], which it may change, into the form of `query_dtype`; channels from `dim` on are zero. I8
+    /// queries are rotated where `rotation` says so, and begin with their lhk_flash_query8. Null: F32.
+    void (*pack_query)(float *x, int64_t dim, int64_t padded, uint32_t rotation, void *out);
     /// s[r][x - first] = modified and masked scores in log2 units, -inf where masked; row stride lds.
     void (*scores)(const lhk_flash_strip *strip, float *s, int64_t lds);
     /// Applies softcap, biases and masks to raw dot products: for stores that score their own tiles.

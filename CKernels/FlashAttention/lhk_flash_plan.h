@@ -14,6 +14,7 @@
 
 #define LHK_FLASH_STRIPS 16        ///< strips per tile
 #define LHK_FLASH_STREAM_STRIPS 4  ///< the first strip of a task of so few streams its panels from memory
+#define LHK_FLASH_ROWS_AHEAD 4     ///< rows of queries and outputs that are asked for before their turn
 #define LHK_FLASH_TARGET_TASKS 64  ///< keys are split until there are about this many tasks ...
 #define LHK_FLASH_SPLIT_KEYS 512   ///< ... but a split keeps this many keys
 #define LHK_FLASH_UNPACK_ROWS 24   ///< query rows of a KV head from which on blocks are unpacked rather than scored by tiles

@@ -112,6 +112,14 @@ static void LHK_ISA(softmax)(const lhk_flash_strip *s, float *scores, int64_t ld
 }
 
 #ifdef LHK_SOFTMAX_BF16
+static void LHK_ISA(pack_bf16)(float *x, int64_t dim, int64_t padded, uint32_t rotation, void *to) {
+    (void)dim, (void)rotation;
+    uint16_t *out = to;
+    int64_t c = 0;
+    for (; c + LHK_LANES <= padded; c += LHK_LANES) vstore_bf16(out + c, vload(x + c));
+    for (; c < padded; c++) out[c] = lhk_f32_to_bf16(x[c]);
+}
+
 /// The softmax with probabilities rounded to bf16 at the start of each row's storage. The sum is of the unrounded ones.
 static void LHK_ISA(softmax_bf16)(const lhk_flash_strip *s, float *scores, int64_t lds, int32_t width) {
     for (int32_t r = 0; r < s->rows; r++) {
