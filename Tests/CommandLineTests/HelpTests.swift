@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Foundation
 import Testing
 
 /// The tests of the command run one after another, but those of `verify`: each starts a process that uses all processors.
