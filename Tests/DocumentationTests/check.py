@@ -21,7 +21,8 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "Examples/README.md",
-         ROOT / "Examples/outside-plugin/README.md", ROOT / "Benchmarks/README.md", *sorted(ROOT.glob("CKernels/*/README.md"))]
+         ROOT / "Examples/outside-plugin/README.md", ROOT / "Benchmarks/README.md",
+         *sorted(ROOT.glob("Benchmarks/Results/*/*.md")), *sorted(ROOT.glob("CKernels/*/README.md"))]
 # Commands of the reader's system, run in the same form by InstallTests, PackageTests or Tests/run.
 SYSTEM = {"cmake", "cc", "export", "swift", "python3", "LD_LIBRARY_PATH", "source", "man"}
 faults = []
