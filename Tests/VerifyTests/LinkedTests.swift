@@ -111,7 +111,10 @@ struct Target: Sendable, CustomStringConvertible, CustomTestStringConvertible {
                 defer { raw.deallocate() }
                 precondition(lhk_verify_get(verify, index, raw) == LHK_OK)
                 let required = raw.pointee.variant.pointee.isa_required
-                let names = ["scalar", "avx2", "avx512", "avx512vnni", "avx512popcnt", "avx512bf16", "neon", "neon_dotprod", "neon_i8mm", "neon_bf16"]
+                let names = [
+                    "scalar", "avx2", "avx512", "avx512vnni", "avx512popcnt", "avx512bf16", "neon", "neon_dotprod", "neon_i8mm",
+                    "neon_bf16",
+                ]
                 return Target(
                     index: index, role: String(cString: raw.pointee.role),
                     id: String(cString: raw.pointee.variant.pointee.id), hasReference: raw.pointee.has_reference == 1,
