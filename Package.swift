@@ -1,9 +1,12 @@
 // swift-tools-version: 6.2
+// SPDX-License-Identifier: Apache-2.0
 import PackageDescription
 
 /// The kernel families. Each has a folder `CKernels/<Name>` and an entry file `CKernels/Plugins/<Name>/entry.c`, and is
 /// built as a plugin `libLonghand<Name>Plugin.so` that the `longhand` command discovers at run time.
-let families = ["Adamas", "Baselines", "CommVQ", "DenseStore", "FlashAttention", "QuantStore", "Rope", "Sale", "Window"]
+let families = [
+    "Adamas", "Baselines", "CommVQ", "DenseStore", "FlashAttention", "Kivi", "QuantStore", "Rope", "Sale", "Window",
+]
 
 /// One set of flags for all of our C: warnings are errors, symbols are private unless a header exports them, and
 /// contraction is left to the kernels, which ask for FMA by name.
@@ -80,6 +83,9 @@ var targets: [Target] = [
         ],
         swiftSettings: swiftSettings),
     .testTarget(
+        name: "KiviTests", dependencies: ["CLonghand", "LonghandCommon", "LonghandKivi", "LonghandTestSupport"],
+        swiftSettings: swiftSettings),
+    .testTarget(
         name: "QuantStoreTests", dependencies: ["CLonghand", "LonghandCommon", "LonghandQuantStore", "LonghandTestSupport"],
         swiftSettings: swiftSettings),
     .testTarget(
@@ -88,9 +94,10 @@ var targets: [Target] = [
         name: "SaleTests", dependencies: ["CLonghand", "Longhand", "LonghandModel", "LonghandSale"], swiftSettings: swiftSettings),
     .testTarget(
         name: "WindowTests", dependencies: ["CLonghand", "LonghandTestSupport", "LonghandWindow"], swiftSettings: swiftSettings),
-    // Errors of C calls and seeded numbers, for the tests of single families.
+    // Errors of C calls, seeded numbers and instances of stores, for the tests of single families.
     .target(
-        name: "LonghandTestSupport", dependencies: ["CLonghand"], path: "Tests/Fixtures/Support", swiftSettings: swiftSettings),
+        name: "LonghandTestSupport", dependencies: ["CLonghand", "LonghandCommon"], path: "Tests/Fixtures/Support",
+        swiftSettings: swiftSettings),
     // Attention kernels for the fuzz harness of LonghandVerify: sound ones and one with faults.
     .target(
         name: "LonghandTestSubjects", dependencies: ["CLonghand", "LonghandFlashAttention", "LonghandVerify"],
@@ -109,7 +116,8 @@ var targets: [Target] = [
         name: "VerifyTests",
         dependencies: [
             "CLonghand", "LonghandAdamas", "LonghandBaselines", "LonghandCommVQ", "LonghandCommon", "LonghandDenseStore",
-            "LonghandFlashAttention", "LonghandQuantStore", "LonghandRope", "LonghandSale", "LonghandVerify", "LonghandWindow",
+            "LonghandFlashAttention", "LonghandKivi", "LonghandQuantStore", "LonghandRope", "LonghandSale", "LonghandVerify",
+            "LonghandWindow",
         ],
         swiftSettings: swiftSettings),
     .testTarget(

@@ -27,7 +27,7 @@ def arguments():
                         help="peers to compare with, of: %(default)s")
     parser.add_argument("--ours", default="f32,bf16,f16,k8v16,q8,q4,direct:f32,direct:bf16",
                         help="our methods, STORE[/ATTENTION] or direct:TYPE (default: %(default)s)")
-    parser.add_argument("--ours-models", default="bf16,bf16@int8,k8v16@int8",
+    parser.add_argument("--ours-models", default="bf16,bf16@int8,k8v16@int8,q8@int8",
                         help="our whole models, STORE[/ATTENTION][@LINEAR] (default: %(default)s)")
     parser.add_argument("--suites", default="operators,models", help="operators, models or both (default)")
     parser.add_argument("--threads", default=f"{os.cpu_count()},1", help="thread counts (default: %(default)s)")

@@ -78,7 +78,8 @@ static void scan_block(const select_job *job, int64_t kv, int64_t b) {
                             .tokens = lhk_min(LHK_ADAMAS_BLOCK, lhk_round_up(n - begin, 16)), .scores = scores,
                             .planes = r->planes + first * 3 * lhk_adamas_words(c->dim_k),
                             .weights = r->weights + first * 4 * lhk_adamas_groups(c->dim_k), .factor = r->factor + first,
-                            .offset = r->offset + first, .step = job->parts.levels[kv].step, .lds = r->stride, .ahead_bytes = (int64_t)job->parts.block_bytes / 64 * 64};
+                            .offset = r->offset + first, .step = job->parts.levels[kv].step, .lds = r->stride,
+                            .ahead_bytes = (int64_t)job->parts.block_bytes / 64 * 64};
     if (begin + LHK_ADAMAS_BLOCK < n) scan.ahead = lhk_adamas_block(c, &job->parts, b + 1, kv);
     if (c->scoring == LHK_ADAMAS_EXACT) score_exactly(job, kv, begin, lhk_min(LHK_ADAMAS_BLOCK, n - begin), scores);
     else (c->scoring == LHK_ADAMAS_ASYMMETRIC ? job->kernel->estimates : job->kernel->distances)(&scan);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Choice of a variant: static fields first, then the variant's own answer, then cost within the best exactness class.
 #include <lhk/support.h>
+#include <longhand/registry.h>
 
 #include "isa_detect.h"
 #include "plugin_check.h"

@@ -81,9 +81,11 @@ public final class Cache {
     /// Attention of the last `rows` tokens of `layer` over all it holds.
     ///
     /// - Parameters:
+    ///   - layer: its index.
     ///   - queries: contiguous [rows][queryHeads][headDimK] before positions.
     ///   - out: contiguous [rows][queryHeads][headDimV]; must not overlap `queries`.
     ///   - lse: natural log of the softmax sum [rows][queryHeads], or nil.
+    ///   - rows: at most as many as `layer` holds.
     public func attend(
         layer: Int, queries: UnsafePointer<Float>, out: UnsafeMutablePointer<Float>,
         lse: UnsafeMutablePointer<Float>? = nil, rows: Int

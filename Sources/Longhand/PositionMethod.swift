@@ -11,11 +11,15 @@ public final class PositionMethod: @unchecked Sendable {  // the instance is onl
     private let host: KernelHost
     private let registry: Registry
 
-    /// Binds `specification`, as in `CacheConfiguration.position`; nil for `none`.
+    /// Binds a method; nil for `none`.
     ///
     /// - Parameters:
+    ///   - specification: as in `CacheConfiguration.position`.
+    ///   - layer: head counts, dimensions and position parameters.
     ///   - maxRows: most rows of one call.
     ///   - capacity: positions lie below this.
+    ///   - registry: where the method is looked for.
+    ///   - host: whose workers it runs on.
     /// - Throws: `LonghandError` for an unknown method or option, or a layer that it does not support.
     public static func bind(
         _ specification: String, layer: CacheLayer, maxRows: Int, capacity: Int, registry: Registry, host: KernelHost

@@ -32,6 +32,7 @@ public struct Tensor {
 
     /// - Parameters:
     ///   - data: aligned to its element type; may be nil when a dimension is 0.
+    ///   - type: of its elements.
     ///   - shape: one to four dimensions.
     ///   - strides: in elements, as many as dimensions; nil for row-major without gaps.
     /// - Throws: `LonghandError` (`.argument`, `.overflow`) for a negative or impossible shape or stride.

@@ -35,7 +35,8 @@ struct EvalCommand: ParsableCommand {
 
     @Option(name: .shortAndLong, help: "GGUF file of the model (default: the cached SmolLM2-135M-Instruct).") var model: String?
     @Option(name: .shortAndLong, help: "Text to read, or to hide facts in; '-' is standard input.") var file: String?
-    @Option(name: [.customShort("c"), .customLong("ctx-size")],
+    @Option(
+        name: [.customShort("c"), .customLong("ctx-size")],
         help: "Tokens of a window; 0: the text, up to what the model was trained for.")
     var context = 0
     @Option(name: .customLong("config"), help: "A configuration to compare; may be given several times.")
@@ -86,6 +87,7 @@ struct EvalCommand: ParsableCommand {
 
     func run() throws {
         let parsed = try configurations.map { try EvaluationConfiguration(parsing: $0) }
+        try plot.map(OutputFile.check)
         let registry = try plugins.discover()
         if let recall { return try measureRecall(recall, registry, parsed) }
         let model = try Model(path: model ?? DefaultModel.path(), host: .openMP(workers: threads), linear: linear)
@@ -165,9 +167,7 @@ struct EvalCommand: ParsableCommand {
 
     private func write(_ figure: ParetoPlot) throws {
         guard let plot else { return }
-        do { try Data(figure.svg.utf8).write(to: URL(fileURLWithPath: plot)) } catch {
-            throw Failure("\(plot): cannot be written")
-        }
+        try OutputFile.write(figure.svg, to: plot)
     }
 
     private func name(of model: Model) -> String {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
+import CLonghand
 import Glibc
 
 /// The `longhand` command. Kernels are not linked in: they are discovered as plugins at run time.
@@ -34,9 +35,10 @@ struct LonghandCommand: ParsableCommand {
             EXIT CODES
               0 done, 1 a check failed, 2 wrong usage or input
             """,
-        version: "0.1.0",
+        version: LHK_VERSION,
         subcommands: [
-            RunCommand.self, TraceCommand.self, CalibrateCommand.self, EvalCommand.self, BenchCommand.self, VerifyCommand.self, PluginsCommand.self,
+            RunCommand.self, TraceCommand.self, CalibrateCommand.self, EvalCommand.self, BenchCommand.self, VerifyCommand.self,
+            PluginsCommand.self,
         ])
 
     static func main() {

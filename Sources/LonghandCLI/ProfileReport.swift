@@ -75,7 +75,8 @@ struct PhaseProfile: Encodable {
 
         private func bound(_ op: Operator, _ totals: Profile.Totals) -> String {
             let reading = totals.work.bytes * 1e-9 / roofs.readGigabytes
-            return computing(op, totals) > reading ? roofs.compute(op, attention: attention, linearBits: linearBits)!.instruction : "read"
+            return computing(op, totals) > reading
+                ? roofs.compute(op, attention: attention, linearBits: linearBits)!.instruction : "read"
         }
     }
 

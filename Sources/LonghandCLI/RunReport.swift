@@ -153,7 +153,8 @@ struct RunReport {
         text += "stopped by \(stop); \(d.contextTokens) tokens in context, \(d.threads) threads\n"
         let huge = d.kvHugePageBytes.map { ", \(number(Double($0) / 1048576, 0)) MiB in huge pages" } ?? ""
         text += "KV cache \(number(Double(d.kvBytes) / 1048576)) MiB\(huge), \(number(d.kvBytesPerToken, 0)) bytes per token; "
-        text += "activations \(number(Double(d.activationBytes) / 1048576)) MiB (passes of \(d.chunk), blocks of \(d.blockTokens) tokens), "
+        text +=
+            "activations \(number(Double(d.activationBytes) / 1048576)) MiB (passes of \(d.chunk), blocks of \(d.blockTokens) tokens), "
         text += "peak memory \(number(Double(d.peakMemoryBytes) / 1048576, 0)) MiB\n"
         for m in d.methods { text += "\(m.slot) \(m.spec): \(m.variant) from \(m.origin)\n" }
         return text

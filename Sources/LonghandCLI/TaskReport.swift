@@ -82,23 +82,27 @@ struct LifeCycleReport {
 
     func text(_ format: ReportFormat) throws -> String {
         switch format {
-        case .md: return table(["context", "questions", "exact %", "same after load", "same after truncate", "file MiB", "read s", "save s", "load s"]) {
-            [
-                "\($0.contextTokens)", "\($0.questions)", ReportTable.number(100 * $0.exact, 0), "\($0.sameAfterLoad)",
-                $0.sameAfterTruncation ? "yes" : "no", ReportTable.number(Double($0.fileBytes) / 1048576, 1),
-                ReportTable.number($0.readSeconds, 2), ReportTable.number($0.saveSeconds, 3),
-                ReportTable.number($0.loadSeconds, 3),
-            ]
-        }.markdown
-        case .csv: return table([
-            "context_tokens", "questions", "exact", "same_after_load", "same_after_truncation", "file_bytes", "read_seconds",
-            "save_seconds", "load_seconds",
-        ]) {
-            [
-                "\($0.contextTokens)", "\($0.questions)", "\($0.exact)", "\($0.sameAfterLoad)", "\($0.sameAfterTruncation)",
-                "\($0.fileBytes)", "\($0.readSeconds)", "\($0.saveSeconds)", "\($0.loadSeconds)",
-            ]
-        }.csv
+        case .md:
+            return table([
+                "context", "questions", "exact %", "same after load", "same after truncate", "file MiB", "read s", "save s", "load s",
+            ]) {
+                [
+                    "\($0.contextTokens)", "\($0.questions)", ReportTable.number(100 * $0.exact, 0), "\($0.sameAfterLoad)",
+                    $0.sameAfterTruncation ? "yes" : "no", ReportTable.number(Double($0.fileBytes) / 1048576, 1),
+                    ReportTable.number($0.readSeconds, 2), ReportTable.number($0.saveSeconds, 3),
+                    ReportTable.number($0.loadSeconds, 3),
+                ]
+            }.markdown
+        case .csv:
+            return table([
+                "context_tokens", "questions", "exact", "same_after_load", "same_after_truncation", "file_bytes", "read_seconds",
+                "save_seconds", "load_seconds",
+            ]) {
+                [
+                    "\($0.contextTokens)", "\($0.questions)", "\($0.exact)", "\($0.sameAfterLoad)", "\($0.sameAfterTruncation)",
+                    "\($0.fileBytes)", "\($0.readSeconds)", "\($0.saveSeconds)", "\($0.loadSeconds)",
+                ]
+            }.csv
         case .json: return try ReportJSON.text(Document(context: context, seed: seed, results: results), pretty: true)
         case .jsonl: return try results.map { try ReportJSON.text($0, pretty: false) }.joined()
         }

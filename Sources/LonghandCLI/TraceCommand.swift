@@ -17,7 +17,8 @@ struct TraceCommand: ParsableCommand {
     @Option(name: .shortAndLong, help: "GGUF file of the model (default: the cached SmolLM2-135M-Instruct).") var model: String?
     @Option(name: .shortAndLong, help: "Text to read; '-' is standard input.") var file: String
     @Option(name: .shortAndLong, help: "The safetensors file to write.") var output: String
-    @Option(name: [.customShort("c"), .customLong("ctx-size")],
+    @Option(
+        name: [.customShort("c"), .customLong("ctx-size")],
         help: "Most tokens to read; 0: as many as the model was trained for.")
     var context = 0
     @Option(help: "Layers to record, as in 0,4,8-11 (default: all).") var layers: String?

@@ -6,6 +6,7 @@
 #include <longhand/commvq.h>
 #include <longhand/dense_store.h>
 #include <longhand/flash_attention.h>
+#include <longhand/kivi.h>
 #include <longhand/quant_store.h>
 #include <longhand/rope.h>
 #include <longhand/sale.h>
@@ -46,7 +47,7 @@ void driver_check_registry(const lhk_host *pool, const driver_levels *levels, co
                            uint64_t count) {
     const lhk_plugin *const plugins[] = {
         lhk_adamas_plugin(), lhk_baselines_plugin(), lhk_commvq_plugin(), lhk_dense_store_plugin(),
-        lhk_flash_attention_plugin(), lhk_quant_store_plugin(), lhk_rope_plugin(), lhk_sale_plugin(),
+        lhk_flash_attention_plugin(), lhk_kivi_plugin(), lhk_quant_store_plugin(), lhk_rope_plugin(), lhk_sale_plugin(),
         lhk_window_plugin(),
     };
     lhk_error error = {.struct_size = sizeof error};

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Sourced from the root of the repository: all kernels, what the test program in C is made of, the flags for both, and those
 # that go with a sanitizer.
-families=(Adamas Baselines CommVQ DenseStore FlashAttention QuantStore Rope Sale Window Layers Linear)
+families=(Adamas Baselines CommVQ DenseStore FlashAttention Kivi QuantStore Rope Sale Window Layers Linear)
 kernels=(CKernels/Common/*.c)
 flags=(-std=c17 -ffp-contract=off -fno-math-errno -Wall -Wextra -Wvla -Wstrict-prototypes -Wno-unknown-pragmas -Werror
     -Iinclude -ICKernels/Common/include -ICKernels/Verify -ICKernels/Verify/include -ICKernels/Common

@@ -29,7 +29,8 @@ extension CommandLineTests {
             ("a heads=0/1 dim=8 decode=4", "'0' is not a number from 1"), ("a heads=4/2 dim=8/8/8 decode=4", "must be D or K/V"),
             ("a heads=4/2 dim=2000 decode=4", "1024"), ("a heads=4/2 dim=8 decode=4,x", "'x' is not a number"),
             ("a heads=4/2 dim=8 decode=1@4", "numbers of tokens"), ("a heads=4/2 dim=8 prefill=9@4", "ROWS@TOKENS"),
-            ("a heads=4/2 dim=8 prefill=1", "one token is a decode"), ("a heads=4/2 dim=8 decode=4 decode=5", "decode= is given twice"),
+            ("a heads=4/2 dim=8 prefill=1", "one token is a decode"),
+            ("a heads=4/2 dim=8 decode=4 decode=5", "decode= is given twice"),
             ("a heads=4/2 dim=8 decode=4 size=5", "'size=5' is not one of"), ("a heads=4/2 dim=8 decode", "'decode' is not one of"),
             ("a heads=4/2 dim=8 decode=", "'' is not a number"), ("a heads=4/2 dim=8 decode=4 window=0", "window=0"),
             ("a heads=4/2 dim=8 decode=4 batch=0", "batch=0"), ("a heads=4/2 dim=8 decode=99999999999", "99999999999"),
@@ -67,16 +68,24 @@ extension CommandLineTests {
                 expectDone(outcome)
                 let report = try outcome.json()
                 let rows = try #require(report["benchmarks"] as? [[String: Any]])
-                let timed = Set(rows.flatMap { row in
-                    ["variant", "store_variant", "selector_variant", "attention_variant"].compactMap { row[$0] as? String }
-                })
+                let timed = Set(
+                    rows.flatMap { row in
+                        ["variant", "store_variant", "selector_variant", "attention_variant"].compactMap { row[$0] as? String }
+                    })
                 #expect(known.count > 10 && Set(known).isSubset(of: timed), "\(Set(known).subtracting(timed))")
                 for row in rows { try Self.expectSound(row) }
+                // Methods that leave the first layers alone are timed as they are in the others.
+                let adamas = rows.filter {
+                    $0["selector"] as? String == "adamas" && $0["phase"] as? String == "decode" && $0["keys"] as? Int == 700
+                }
+                #expect(!adamas.isEmpty && adamas.allSatisfy { $0["attended_percent"] as? Double ?? 100 < 50 })
                 #expect(Set(rows.compactMap { $0["name"] as? String }).count == rows.count)
-                #expect(Set(rows.compactMap { $0["phase"] as? String }) == ["prefill", "decode", "append", "score", "accumulate", "apply"])
+                #expect(
+                    Set(rows.compactMap { $0["phase"] as? String }) == ["prefill", "decode", "append", "score", "accumulate", "apply"])
                 let context = try #require(report["context"] as? [String: Any])
                 let roofs = try #require(context["roofs"] as? [[String: Any]])
-                #expect(roofs.contains { $0["name"] as? String == "f32 scalar" } && roofs.contains { $0["name"] as? String == "dram 2m" })
+                #expect(
+                    roofs.contains { $0["name"] as? String == "f32 scalar" } && roofs.contains { $0["name"] as? String == "dram 2m" })
                 #expect(roofs.allSatisfy { ($0["value"] as? Double ?? 0) > 0 })
             }
         }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Foundation
 import Testing
 
 /// The tests of the command run one after another, but those of `verify`: each starts a process that uses all processors.
@@ -6,7 +7,9 @@ import Testing
 
 extension CommandLineTests {
     @Suite(.serialized) struct HelpTests {
-        @Test(arguments: [["--help"], ["-h"], ["help"], [], ["run", "--help"], ["help", "run"], ["plugins", "--help"], ["verify", "--help"]])
+        @Test(arguments: [
+            ["--help"], ["-h"], ["help"], [], ["run", "--help"], ["help", "run"], ["plugins", "--help"], ["verify", "--help"],
+        ])
         func helpGoesToStdoutAndWraps(arguments: [String]) throws {
             let outcome = try longhand(arguments, limit: 10)
             expectDone(outcome)
@@ -42,6 +45,24 @@ extension CommandLineTests {
             let outcome = try longhand("--version", limit: 10)
             expectDone(outcome)
             #expect(outcome.stdout.wholeMatch(of: /\d+\.\d+\.\d+\n/) != nil)
+            let header = try String(contentsOfFile: "\(packageRoot)/include/longhand/version.h", encoding: .utf8)
+            #expect(header.contains("LHK_VERSION \"\(outcome.stdout.dropLast())\""))
+        }
+
+        @Test(arguments: ["bash", "zsh", "fish"]) func completions(shellName: String) throws {
+            let outcome = try longhand("--generate-completion-script", shellName, limit: 10)
+            expectDone(outcome)
+            for word in ["run", "calibrate", "block-tokens"] { #expect(outcome.stdout.contains(word), "\(word)") }
+            guard shellName == "bash" else { return }
+            let folder = try TemporaryFolder()
+            let script = try folder.write(Data(outcome.stdout.utf8), to: "longhand.bash")
+            // What bash offers behind "longhand run --st".
+            let offered = try shell(
+                """
+                source "$0" && COMP_WORDS=(longhand run --st) COMP_CWORD=2 COMP_LINE='longhand run --st' COMP_POINT=17 &&
+                $(complete -p longhand | sed 's/.*-F \\([^ ]*\\).*/\\1/') longhand --st run && printf '%s\\n' "${COMPREPLY[@]}"
+                """, [script])
+            #expect(offered.stdout == "--store\n", "\(offered)")
         }
     }
 }

@@ -33,8 +33,9 @@ extension CommandLineTests {
             expectDone(outcome)
             #expect(outcome.stderr == "")
             let expected = [
-                "store f32", "store bf16", "store f16", "store k8v16", "store q8", "store q4", "store commvq", "selector all",
-                "selector window", "selector sale", "selector adamas", "selector quest", "selector pooled", "selector random",
+                "store f32", "store bf16", "store f16", "store k8v16", "store q8", "store q4", "store q2", "store q1", "store commvq",
+                "selector all", "selector window", "selector sale", "selector adamas", "selector quest", "selector pooled",
+                "selector random",
                 "attention flash", "position rope", "instruction sets:", "  * ", "head dimensions",
             ]
             for text in expected { #expect(outcome.stdout.contains(text), "\(text)") }

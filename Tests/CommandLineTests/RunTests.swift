@@ -75,7 +75,9 @@ extension CommandLineTests {
             let object = try outcome.json()
             #expect((object["text"] as? String)?.contains("Paris") == true, "\(object["text"] ?? "")")
             let bound = (object["methods"] as? [[String: Any]] ?? []).compactMap { $0["spec"] as? String }
-            if options[0].hasPrefix("--"), !["--chunk", "--block-tokens"].contains(options[0]) { #expect(bound.contains(options[1]), "\(bound)") }
+            if options[0].hasPrefix("--"), !["--chunk", "--block-tokens"].contains(options[0]) {
+                #expect(bound.contains(options[1]), "\(bound)")
+            }
         }
 
         @Test(arguments: ["scalar", "avx2", "avx512", "avx512bf16", "neon"], [nil, "SkylakeX", "Prescott"])

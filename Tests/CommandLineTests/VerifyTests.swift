@@ -82,14 +82,16 @@ import Testing
     @Test func levelsAreTellingApart() throws {
         let folder = try buildFaulty("attention")
         let outcome = try longhand(
-            "verify", "--plugin-path", folder.path, "--filter", "^test.attention.mask/1$", "--cases", "30", "--seed", "1", "-o", "json")
+            "verify", "--plugin-path", folder.path, "--filter", "^test.attention.mask/1$", "--cases", "30", "--seed", "1", "-o", "json"
+        )
         let rows = try report(outcome).rows
         guard rows.count > 1 else { return }  // a processor without any instruction set
         #expect(outcome.code == 1 && rows[0].level == "scalar" && rows[0].result == "stopped")
         #expect(rows.dropFirst().allSatisfy { $0.result == "FAILED" })
         // Where the level that fails is ruled out, so is the failure; and the printed line rules it out as well.
         let ruledOut = try longhand(
-            "verify", "--plugin-path", folder.path, "--filter", "^test.attention.(mask|last-key)/1$", "--cases", "30", "--seed", "1", "-o", "json", environment: ["LONGHAND_ISA": "scalar"])
+            "verify", "--plugin-path", folder.path, "--filter", "^test.attention.(mask|last-key)/1$", "--cases", "30", "--seed", "1",
+            "-o", "json", environment: ["LONGHAND_ISA": "scalar"])
         let scalar = try report(ruledOut)
         #expect(scalar.rows.first { $0.method == "attention-mask" }?.result == "passed")
         let replay = try #require(scalar.rows.compactMap(\.failure).first?.replay)

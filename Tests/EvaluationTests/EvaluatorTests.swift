@@ -122,7 +122,8 @@ import Testing
         let results = try [1, 2].map { workers in
             try Self.evaluate(
                 ["w: prefill=window:size=32 decode=window:size=16"], tokens: tokens,
-                model: Model(path: Fixture.modelPath(), host: .openMP(workers: workers))) { $0.decodeFrom = 100 }
+                model: Model(path: Fixture.modelPath(), host: .openMP(workers: workers))
+            ) { $0.decodeFrom = 100 }
         }
         for (one, two) in zip(results[0], results[1]) {
             #expect(one.meanKL == two.meanKL && one.maxKL == two.maxKL && one.perplexity == two.perplexity)
@@ -132,7 +133,8 @@ import Testing
 
     @Test func parsing() throws {
         let all = try EvaluationConfiguration(
-            parsing: "  my  name : store=q8:group=32,rotate=1 decode=window:size=4 prefill=sale:a=b attention=flash position=rope:factor=2")
+            parsing:
+                "  my  name : store=q8:group=32,rotate=1 decode=window:size=4 prefill=sale:a=b attention=flash position=rope:factor=2")
         #expect(all.name == "my name")
         #expect(all.methods.store == "q8:group=32,rotate=1" && all.methods.decode == "window:size=4")
         #expect(all.methods.prefill == "sale:a=b" && all.methods.position == "rope:factor=2" && all.methods.attention == "flash")

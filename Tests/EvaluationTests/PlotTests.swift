@@ -33,8 +33,10 @@ import FoundationXML
             let spreadX = [400.0, 2, 400, 20][round % 4], spreadY = [300.0, 300, 2, 20][round % 4]
             let centre = (x: 80 + (420 - spreadX) * generator.nextUnit(), y: 15 + (320 - spreadY) * generator.nextUnit())
             let points = (0..<8).map { index in
-                (at: (x: centre.x + spreadX * generator.nextUnit(), y: centre.y + spreadY * generator.nextUnit()),
-                    name: String(repeating: "n", count: 3 + generator.below(14)))
+                (
+                    at: (x: centre.x + spreadX * generator.nextUnit(), y: centre.y + spreadY * generator.nextUnit()),
+                    name: String(repeating: "n", count: 3 + generator.below(14))
+                )
             }
             let labels = LabelPlacement.place(points, left: 78, right: 500, top: 12, bottom: 340)
             #expect(labels.count == 8)

@@ -102,7 +102,10 @@ func safetensors(_ header: String, data: [UInt8] = [], length: UInt64? = nil) ->
         ("three offsets", #"{"t":{"dtype":"U8","shape":[2],"data_offsets":[0,2,4]}}"#, 2, "more than 2"),
         ("outside", #"{"t":{"dtype":"U8","shape":[3],"data_offsets":[0,3]}}"#, 2, "has 2"),
         ("gap", #"{"t":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}"#, 2, "gap"),
-        ("overlap", #"{"t":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"u":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}"#, 2, "overlaps"),
+        (
+            "overlap", #"{"t":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"u":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}"#,
+            2, "overlaps"
+        ),
         ("data of none", "{\(tensor)}", 3, "belong to none"),
         ("size", #"{"t":{"dtype":"F32","shape":[2],"data_offsets":[0,2]}}"#, 2, "takes 8 bytes"),
         ("size overflow", #"{"t":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,2]}}"#, 2, "overflows"),
@@ -111,7 +114,11 @@ func safetensors(_ header: String, data: [UInt8] = [], length: UInt64? = nil) ->
         ("negative", #"{"t":{"dtype":"U8","shape":[-2],"data_offsets":[0,2]}}"#, 2, "whole number"),
         ("fraction", #"{"t":{"dtype":"U8","shape":[2.0],"data_offsets":[0,2]}}"#, 2, "needs ']'"),
         ("leading zero", #"{"t":{"dtype":"U8","shape":[02],"data_offsets":[0,2]}}"#, 2, "whole number"),
-        ("rank", "{\"t\":{\"dtype\":\"U8\",\"shape\":[" + Array(repeating: "1", count: 17).joined(separator: ",") + "],\"data_offsets\":[0,1]}}", 1, "more than 16"),
+        (
+            "rank",
+            "{\"t\":{\"dtype\":\"U8\",\"shape\":[" + Array(repeating: "1", count: 17).joined(separator: ",")
+                + "],\"data_offsets\":[0,1]}}", 1, "more than 16"
+        ),
         ("lone surrogate", #"{"\ud800":{}}"#, 0, "malformed escape"),
         ("bad escape", #"{"\x":{}}"#, 0, "malformed escape"),
         ("short escape", #"{"\u12"#, 0, "malformed escape"),
@@ -168,7 +175,8 @@ func safetensors(_ header: String, data: [UInt8] = [], length: UInt64? = nil) ->
             var limit = rlimit(rlim_cur: rlim_t(total), rlim_max: rlim_t(total))
             try #require(setrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit) == 0)
             var generator = SplitMix64(seed: seed), opened = 0, refused = 0
-            let header = #"{"__metadata__":{"k":"v\u00e9\n","format":"longhand.trace/1"},"a":{"dtype":"F32","shape":[2,3],"#
+            let header =
+                #"{"__metadata__":{"k":"v\u00e9\n","format":"longhand.trace/1"},"a":{"dtype":"F32","shape":[2,3],"#
                 + #""data_offsets":[0,24]},"b":{"dtype":"BF16","shape":[4],"data_offsets":[24,32]},"#
                 + #""c":{"dtype":"U8","shape":[],"data_offsets":[32,33]}}  "#
             let base = safetensors(header, data: (0..<33).map { UInt8($0) })

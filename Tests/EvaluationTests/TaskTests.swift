@@ -78,7 +78,9 @@ import Testing
         case .ancestralTrace:
             var elders: [String: String] = [:]
             for frame in TaskWords.parentFrames + TaskWords.grandparentFrames {
-                let pattern = frame.map { $0 == "E" ? "(?<e>[A-Z]\\w+ [A-Z]\\w+)" : $0 == "Y" ? "(?<y>[A-Z]\\w+ [A-Z]\\w+)" : String($0) }
+                let pattern = frame.map {
+                    $0 == "E" ? "(?<e>[A-Z]\\w+ [A-Z]\\w+)" : $0 == "Y" ? "(?<y>[A-Z]\\w+ [A-Z]\\w+)" : String($0)
+                }
                 let regex = try Regex<AnyRegexOutput>(pattern.joined().replacingOccurrences(of: ".", with: "\\."))
                 for match in text.matches(of: regex) {
                     elders[String(match.output["y"]!.substring!)] = String(match.output["e"]!.substring!)

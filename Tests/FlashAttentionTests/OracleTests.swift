@@ -23,7 +23,8 @@ struct Oracle {
                     if p.window_left >= 0 && -ahead > Int(p.window_left) && key >= Int(p.sink_tokens) { return -.infinity }
                     var s = 0.0
                     for x in 0..<o.dimK {
-                        s += Double(o.q[(row * o.heads + head) * o.dimK + x])
+                        s +=
+                            Double(o.q[(row * o.heads + head) * o.dimK + x])
                             * Double(o.k[(key * o.kvHeads + kvHead) * o.dimK + x])
                     }
                     s *= scale

@@ -44,7 +44,9 @@ import Testing
         refused("rows differ from those of k") { $0.v.shape.0 = 5 }
         refused("k: shape is not") { $0.k.shape.2 = 7 }
         refused("not a multiple") { $0.k.shape.1 = 3 }
-        refused("element type") { $0.k.dtype = LHK_DTYPE_I8; $0.v.dtype = LHK_DTYPE_I8 }
+        refused("element type") {
+            $0.k.dtype = LHK_DTYPE_I8; $0.v.dtype = LHK_DTYPE_I8
+        }
         refused("differs from k's") { $0.v.dtype = LHK_DTYPE_BF16 }
         refused("out: shape is not") { $0.out.shape.2 = 9 }
         refused("out: rows differ") { $0.out.shape.0 = 3 }
@@ -62,7 +64,9 @@ import Testing
         refused("out: its rows overlap") { $0.out.stride.0 = 8 }
         refused("out: its rows overlap") { $0.out.stride.1 = 0 }
         refused("out overlaps q") { $0.out.data = $0.q.data }
-        refused("out overlaps v") { $0.v = $0.out; $0.v.shape.0 = 6; $0.v.shape.1 = 2; $0.v.stride.0 = 16 }
+        refused("out overlaps v") {
+            $0.v = $0.out; $0.v.shape.0 = 6; $0.v.shape.1 = 2; $0.v.stride.0 = 16
+        }
         refused("lse overlaps out") { $0.lse.data = $0.out.data! + 4 }
     }
 
@@ -81,7 +85,9 @@ import Testing
         refusedParams("window") { $0.params.window_left = -2 }
         refusedParams("window") { $0.params.window_right = -3 }
         refusedParams("sink_tokens") { $0.params.sink_tokens = -1 }
-        refusedParams("2^61") { $0.params.flags = LHK_ATTENTION_OFFSET; $0.params.offset = .max }
+        refusedParams("2^61") {
+            $0.params.flags = LHK_ATTENTION_OFFSET; $0.params.offset = .max
+        }
         refusedParams("slope of head 2") { $0.slopes = [0, 1, .infinity, 0] }
         refusedParams("sink logit of head 3") { $0.sinks = [0, 1, -.infinity, .nan] }
         refusedParams("struct_size") { $0.params.struct_size = 16 }

@@ -5,6 +5,7 @@
 #include <longhand/commvq.h>
 #include <longhand/dense_store.h>
 #include <longhand/flash_attention.h>
+#include <longhand/kivi.h>
 #include <longhand/longhand.h>
 #include <longhand/quant_store.h>
 #include <longhand/rope.h>
@@ -16,8 +17,9 @@ int main(void) {
     lhk_error error = {.struct_size = sizeof error};
     lhk_registry *registry = NULL;
     const lhk_plugin *const linked[] = {
-        lhk_adamas_plugin(),          lhk_baselines_plugin(),   lhk_commvq_plugin(), lhk_dense_store_plugin(),
-        lhk_flash_attention_plugin(), lhk_quant_store_plugin(), lhk_rope_plugin(),   lhk_sale_plugin(),
+        lhk_adamas_plugin(),          lhk_baselines_plugin(), lhk_commvq_plugin(),      lhk_dense_store_plugin(),
+        lhk_flash_attention_plugin(), lhk_kivi_plugin(),      lhk_quant_store_plugin(), lhk_rope_plugin(),
+        lhk_sale_plugin(),
         lhk_window_plugin(),
     };
     lhk_status status = lhk_registry_create(&registry, &error);

@@ -14,7 +14,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}
 if command -v ninja >/dev/null; then export CMAKE_GENERATOR=Ninja; else export CMAKE_GENERATOR="Unix Makefiles"; fi
 passed=0 failed=0 context=
 
-families=(Adamas Baselines CommVQ DenseStore FlashAttention QuantStore Rope Sale Window)
+families=(Adamas Baselines CommVQ DenseStore FlashAttention Kivi QuantStore Rope Sale Window)
 c_flags=(-std=c17 -O2 -Wall -Wextra -Werror)
 
 result() { # WORD NAME
@@ -83,6 +83,9 @@ plugin_exports() { # FILE...
     done
 }
 
+# Of the library, from the one place where it stands.
+version() { sed -nE 's/^#define LHK_VERSION "(.*)"/\1/p' "$root/include/longhand/version.h"; }
+
 configure() { # BUILD PREFIX OPTION...
     local build=$1 prefix=$2
     shift 2
@@ -106,6 +109,9 @@ each_header_alone() { # COMPILER LANGUAGE STANDARD
 
 pkg_config_checks() {
     local cflags shared static
+    check "pkg-config knows the version" says "^$(version)\$" pkg-config --modversion longhand
+    check "ctypes_attention.py agrees with the formula" says "^longhand $(version), .*largest difference" \
+        python3 "$root/Examples/ctypes_attention.py"
     cflags=$(pkg-config --cflags longhand) shared=$(pkg-config --libs longhand)
     static=$(pkg-config --variable=static_libs longhand)
     # Unquoted: these are lists of options.
@@ -187,14 +193,18 @@ installation_checks() { # COMPILER
     check "installs" cmake --install "$here/build" || return 0
     plugins=$stage/lib/longhand/plugins
     check "the library exports its API only" library_exports "$stage/lib/liblonghand.so"
-    check "plugins export their entry only" plugin_exports "$plugins"/libLonghand{Adamas,Baselines,CommVQ,DenseStore,FlashAttention,QuantStore,Rope,Sale,Window}Plugin.so
+    check "plugins export their entry only" plugin_exports "$plugins"/libLonghand{Adamas,Baselines,CommVQ,DenseStore,FlashAttention,Kivi,QuantStore,Rope,Sale,Window}Plugin.so
     check "the soname carries the ABI version" \
         says "SONAME.*\[liblonghand.so.$(awk '/define LHK_ABI_MAJOR/ { print $3 + 0 }' "$root/include/longhand/abi.h")\]" \
         readelf -d "$stage/lib/liblonghand.so"
-    check "each header compiles alone as C" each_header_alone "$cc" c c17
+    check "the library exports what its headers declare, at the layouts of the snapshot" \
+        "$root/Tests/InstallTests/abi.py" --library "$stage/lib/liblonghand.so"
+    for standard in c11 c17; do
+        check "each header compiles alone as $standard" each_header_alone "$cc" c $standard
+    done
     echo 'int main() { return 0; }' >"$here/probe.cpp"
     if "${cc/gcc/g++}" -x c++ -fsyntax-only "$here/probe.cpp" 2>/dev/null; then
-        check "each header compiles alone as C++" each_header_alone "${cc/gcc/g++}" c++ c++17
+        check "each header compiles alone as c++17" each_header_alone "${cc/gcc/g++}" c++ c++17
     fi
     export PKG_CONFIG_PATH=$stage/lib/pkgconfig LD_LIBRARY_PATH=$stage/lib
     pkg_config_checks
@@ -223,16 +233,13 @@ plain_family_checks() {
         env LD_LIBRARY_PATH="$work/$1/moved/lib" "$work/$1/load" all "$folder"
 }
 
-# The version stands in CMakeLists.txt for C and in the command for Swift, whose packages have none.
-same_version() {
-    local version
-    version=$(sed -nE 's/^project\(longhand VERSION ([0-9.]+).*/\1/p' "$root/CMakeLists.txt")
-    [[ $version ]] && grep -qF "version: \"$version\"" "$root/Sources/LonghandCLI/LonghandCommand.swift"
-}
+# shellcheck source=snapshot.sh
+source "$root/Tests/InstallTests/snapshot.sh"
 
 configure_checks() {
     context=configure
-    check "library and command have the same version" same_version
+    check "the changelog has this version on top" \
+        says "^## $(version)(,|\$)" grep -m 1 '^## ' "$root/CHANGELOG.md"
     check "a missing libomp is named" refuses 'libomp-dev' \
         configure "$work/no-omp" "$work/none" -DCMAKE_DISABLE_FIND_PACKAGE_Libomp=ON
     check "an unknown sanitizer is refused" refuses "takes address, undefined or thread" \
@@ -261,6 +268,7 @@ done
 
 for compiler in "${compilers[@]}"; do installation_checks "$compiler"; done
 plain_family_checks "${compilers[-1]}"
+snapshot_checks
 configure_checks
 sanitizer_checks "${compilers[-1]}" address
 echo "$passed passed, $failed failed"

@@ -187,40 +187,40 @@ private struct Problem: @unchecked Sendable {
         #expect(load(library: nil).status == LHK_OK)
         let core = lhk_linear_core_name().map { String(cString: $0) }
         #if arch(x86_64)
-            if ProcessInfo.processInfo.environment["OPENBLAS_CORETYPE"] == nil {
-                #expect(core == ["Prescott", "Haswell", "SkylakeX"][isaMasks.count - 1])
-            }
+        if ProcessInfo.processInfo.environment["OPENBLAS_CORETYPE"] == nil {
+            #expect(core == ["Prescott", "Haswell", "SkylakeX"][isaMasks.count - 1])
+        }
         #endif
         #expect(core != nil)
     }
 
     #if arch(x86_64)
-        /// The user's core type is kept where the mask allows it and overridden above it; the variable stays as it was.
-        /// In processes of their own, since the first call decides.
-        @Test func aCoreTypeAboveTheMaskIsOverridden() async {
-            await #expect(processExitsWith: .success) {
-                setenv("OPENBLAS_CORETYPE", "skylakex", 1)
-                guard lhk_linear_load(0, nil, nil) == LHK_OK else { exit(1) }
-                guard String(cString: lhk_linear_core_name()!) == "Prescott" else { exit(2) }
-                exit(String(cString: getenv("OPENBLAS_CORETYPE")) == "skylakex" ? 0 : 3)
-            }
+    /// The user's core type is kept where the mask allows it and overridden above it; the variable stays as it was.
+    /// In processes of their own, since the first call decides.
+    @Test func aCoreTypeAboveTheMaskIsOverridden() async {
+        await #expect(processExitsWith: .success) {
+            setenv("OPENBLAS_CORETYPE", "skylakex", 1)
+            guard lhk_linear_load(0, nil, nil) == LHK_OK else { exit(1) }
+            guard String(cString: lhk_linear_core_name()!) == "Prescott" else { exit(2) }
+            exit(String(cString: getenv("OPENBLAS_CORETYPE")) == "skylakex" ? 0 : 3)
         }
+    }
 
-        @Test func aCoreTypeWithinTheMaskIsKept() async {
-            await #expect(processExitsWith: .success) {
-                setenv("OPENBLAS_CORETYPE", "Prescott", 1)
-                guard lhk_linear_load(LHK_ISA_AVX2, nil, nil) == LHK_OK else { exit(1) }
-                exit(String(cString: lhk_linear_core_name()!) == "Prescott" ? 0 : 2)
-            }
+    @Test func aCoreTypeWithinTheMaskIsKept() async {
+        await #expect(processExitsWith: .success) {
+            setenv("OPENBLAS_CORETYPE", "Prescott", 1)
+            guard lhk_linear_load(LHK_ISA_AVX2, nil, nil) == LHK_OK else { exit(1) }
+            exit(String(cString: lhk_linear_core_name()!) == "Prescott" ? 0 : 2)
         }
+    }
 
-        @Test func anUnsetCoreTypeStaysUnset() async {
-            await #expect(processExitsWith: .success) {
-                unsetenv("OPENBLAS_CORETYPE")
-                guard lhk_linear_load(0, nil, nil) == LHK_OK else { exit(1) }
-                exit(getenv("OPENBLAS_CORETYPE") == nil ? 0 : 2)
-            }
+    @Test func anUnsetCoreTypeStaysUnset() async {
+        await #expect(processExitsWith: .success) {
+            unsetenv("OPENBLAS_CORETYPE")
+            guard lhk_linear_load(0, nil, nil) == LHK_OK else { exit(1) }
+            exit(getenv("OPENBLAS_CORETYPE") == nil ? 0 : 2)
         }
+    }
     #endif
 
     @Test func missingAndWrongLibraries() {
@@ -229,7 +229,7 @@ private struct Problem: @unchecked Sendable {
         #expect(missing.status == LHK_ERROR_NOT_FOUND)
         #expect(missing.message == "liblonghand-no-such-blas.so.0 not found: install libopenblas-dev")
         #if os(Linux)
-            #expect(load(library: "libm.so.6").status == LHK_ERROR_ARGUMENT)
+        #expect(load(library: "libm.so.6").status == LHK_ERROR_ARGUMENT)
         #endif
     }
 

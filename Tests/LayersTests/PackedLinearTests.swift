@@ -271,7 +271,8 @@ private struct Problem: @unchecked Sendable {
                 x.withUnsafeBufferPointer { x in
                     y.withUnsafeMutableBufferPointer { y in
                         var call = lhk_packed_call(
-                            parts: part, part_count: 1, m: m, k: k, bits: bits, x: x.baseAddress!, ldx: ldx, y: y.baseAddress!, ldy: ldy)
+                            parts: part, part_count: 1, m: m, k: k, bits: bits, x: x.baseAddress!, ldx: ldx, y: y.baseAddress!,
+                            ldy: ldy)
                         return lhk_run_linear_packed(&host, &call, &lent, nil)
                     }
                 }

@@ -6,7 +6,8 @@ import Testing
 
 /// The ISA masks this machine can run, from the baseline up. `LONGHAND_ISA` (scalar, avx2, avx512) sets the highest.
 let isaMasks: [UInt64] = {
-    let flags = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8))?.split(separator: "\n")
+    let flags =
+        (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8))?.split(separator: "\n")
         .first { $0.hasPrefix("flags") }?.split(separator: " ") ?? []
     let limit = ProcessInfo.processInfo.environment["LONGHAND_ISA"]
     var masks: [UInt64] = [0]

@@ -77,7 +77,9 @@ import Testing
                 generated.append(token)
                 try session.process([token])
             }
-            print("\(model), \(linear) linear, greedy \(item.prompt.debugDescription): \(generated.count) of \(item.ids.count) tokens equal")
+            print(
+                "\(model), \(linear) linear, greedy \(item.prompt.debugDescription): \(generated.count) of \(item.ids.count) tokens equal"
+            )
         }
     }
 

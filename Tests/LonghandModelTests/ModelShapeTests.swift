@@ -103,9 +103,11 @@ struct Fault: Sendable, CustomTestStringConvertible {
         [0, 1, -5, .nan, .infinity].map { .entry("rope.freq_base", .float32($0), "llama.rope.freq_base is") }
         + [0, -1, .nan, .infinity].map {
             .entry("attention.layer_norm_rms_epsilon", .float32($0), "rms_epsilon is \($0); it must be positive")
-        } + [-1, .nan, .infinity].map {
+        }
+        + [-1, .nan, .infinity].map {
             .entry("final_logit_softcapping", .float32($0), "final_logit_softcapping is \($0)", .gemma3)
-        } + [-1, .nan, .infinity].map {
+        }
+        + [-1, .nan, .infinity].map {
             .entry("attn_logit_softcapping", .float32($0), "attn_logit_softcapping is \($0)", .gemma3)
         } + [
             .entry("attention.layer_norm_rms_epsilon", nil, "rms_epsilon\" is missing"),

@@ -17,16 +17,18 @@ import Testing
     }
 
     @Test func gpt2() throws {
-        #expect(try Self.words("gpt-2", "I'll  go  \n 12 they'LL!?") == [
-            "I", "'ll", " ", " go", "  \n", " 12", " they", "'", "LL", "!?",
-        ])
+        #expect(
+            try Self.words("gpt-2", "I'll  go  \n 12 they'LL!?") == [
+                "I", "'ll", " ", " go", "  \n", " 12", " they", "'", "LL", "!?",
+            ])
         #expect(try Self.words("default", "a \t") == ["a", " \t"])
     }
 
     @Test func llama3() throws {
-        #expect(try Self.words("llama-bpe", "I'LL\tgo 12345 \n\n x.\n\n(y") == [
-            "I", "'LL", "\tgo", " ", "123", "45", " \n\n", " x", ".\n\n", "(y",
-        ])
+        #expect(
+            try Self.words("llama-bpe", "I'LL\tgo 12345 \n\n x.\n\n(y") == [
+                "I", "'LL", "\tgo", " ", "123", "45", " \n\n", " x", ".\n\n", "(y",
+            ])
     }
 
     @Test func smollm() throws {

@@ -126,7 +126,11 @@ import Testing
             let weights = kept.map { exp(Double(logits[$0]) - 2) }
             let limit = Double(topP) * weights.reduce(0, +)
             var sum = 0.0
-            kept = Array(kept.prefix((weights.firstIndex { sum += $0; return sum >= limit } ?? weights.count - 1) + 1))
+            kept = Array(
+                kept.prefix(
+                    (weights.firstIndex {
+                        sum += $0; return sum >= limit
+                    } ?? weights.count - 1) + 1))
             let allowed = Set(kept.map { Int32($0) })
             let drawn = try draws(options, logits, 60)
             #expect(drawn.allSatisfy(allowed.contains), "\(options)")

@@ -5,9 +5,9 @@ import LonghandRope
 import LonghandTestSupport
 
 #if arch(x86_64)
-    typealias Wide = Float80
+typealias Wide = Float80
 #else
-    typealias Wide = Double
+typealias Wide = Double
 #endif
 
 /// Parameters of one rotation and, independently of the C code, what they mean.

@@ -124,8 +124,7 @@ import Testing
         }
     }
 
-    @Test(arguments: Variant.runnable, [false, true]) func positionZeroIsIdentity(variant: Variant, pairs: Bool) throws
-    {
+    @Test(arguments: Variant.runnable, [false, true]) func positionZeroIsIdentity(variant: Variant, pairs: Bool) throws {
         var generator = SeededGenerator(seed: 3)
         var rotation = Rotation(62, headDim: 80)
         rotation.interleaved = pairs

@@ -8,13 +8,13 @@ import LonghandTestSupport
 let hardwareISA: lhk_isa = {
     var isa: lhk_isa = LHK_ISA_SCALAR
     #if os(Linux) && arch(x86_64)
-        let info = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
-        let line = info.split(separator: "\n").first { $0.hasPrefix("flags") } ?? ""
-        let flags = Set(line.split(separator: " "))
-        if flags.isSuperset(of: ["avx2", "fma", "f16c"]) { isa |= LHK_ISA_AVX2 }
-        if flags.isSuperset(of: ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512dq"]) {
-            isa |= LHK_ISA_AVX512
-        }
+    let info = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
+    let line = info.split(separator: "\n").first { $0.hasPrefix("flags") } ?? ""
+    let flags = Set(line.split(separator: " "))
+    if flags.isSuperset(of: ["avx2", "fma", "f16c"]) { isa |= LHK_ISA_AVX2 }
+    if flags.isSuperset(of: ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512dq"]) {
+        isa |= LHK_ISA_AVX512
+    }
     #endif
     return isa
 }()

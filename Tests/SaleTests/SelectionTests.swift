@@ -78,7 +78,9 @@ import Testing
                 mustNot += blocks - allowed.count
             }
         }
-        #expect(must >= problem.needed && mustNot >= problem.skipped, "the problem decides \(must) blocks to be kept and \(mustNot) to be skipped")
+        #expect(
+            must >= problem.needed && mustNot >= problem.skipped,
+            "the problem decides \(must) blocks to be kept and \(mustNot) to be skipped")
     }
 
     @Test(arguments: [UInt32(8), 4]) func lowerThresholdsKeepSupersets(bits: UInt32) throws {

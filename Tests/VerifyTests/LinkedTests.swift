@@ -7,6 +7,7 @@ import LonghandCommVQ
 import LonghandCommon
 import LonghandDenseStore
 import LonghandFlashAttention
+import LonghandKivi
 import LonghandQuantStore
 import LonghandRope
 import LonghandSale
@@ -110,7 +111,10 @@ struct Target: Sendable, CustomStringConvertible, CustomTestStringConvertible {
                 defer { raw.deallocate() }
                 precondition(lhk_verify_get(verify, index, raw) == LHK_OK)
                 let required = raw.pointee.variant.pointee.isa_required
-                let names = ["scalar", "avx2", "avx512", "avx512vnni", "avx512popcnt", "avx512bf16", "neon", "neon_dotprod", "neon_i8mm", "neon_bf16"]
+                let names = [
+                    "scalar", "avx2", "avx512", "avx512vnni", "avx512popcnt", "avx512bf16", "neon", "neon_dotprod", "neon_i8mm",
+                    "neon_bf16",
+                ]
                 return Target(
                     index: index, role: String(cString: raw.pointee.role),
                     id: String(cString: raw.pointee.variant.pointee.id), hasReference: raw.pointee.has_reference == 1,
@@ -133,7 +137,8 @@ struct Target: Sendable, CustomStringConvertible, CustomTestStringConvertible {
         defer { lhk_registry_destroy(registry) }
         for plugin in [
             lhk_adamas_plugin(), lhk_baselines_plugin(), lhk_commvq_plugin(), lhk_dense_store_plugin(),
-            lhk_flash_attention_plugin(), lhk_quant_store_plugin(), lhk_rope_plugin(), lhk_sale_plugin(), lhk_window_plugin(),
+            lhk_flash_attention_plugin(), lhk_kivi_plugin(), lhk_quant_store_plugin(), lhk_rope_plugin(), lhk_sale_plugin(),
+            lhk_window_plugin(),
         ] {
             try check(lhk_registry_register(registry!, plugin!, "built-in", nil))
         }

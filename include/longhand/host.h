@@ -38,8 +38,9 @@ typedef struct lhk_host {
 LHK_API lhk_isa lhk_isa_detect(void);
 
 /// Reads a level name as used by `LONGHAND_ISA` and in variant ids (`scalar`, `avx2`, `avx512`, `avx512vnni`,
-/// `avx512popcnt`, `avx512bf16`, `neon`, `neon_dotprod`, `neon_i8mm`, `neon_bf16`) and gives the set of all levels up to and including
-/// it (x86: avx512bf16 implies avx512vnni and avx512popcnt in this order, as far as the processor has them; ARM likewise). LHK_ERROR_ARGUMENT for an unknown name.
+/// `avx512popcnt`, `avx512bf16`, `neon`, `neon_dotprod`, `neon_i8mm`, `neon_bf16`) and gives the set of all levels up to and
+/// including it (x86: avx512bf16 implies avx512vnni and avx512popcnt in this order, as far as the processor has them; ARM
+/// likewise). LHK_ERROR_ARGUMENT for an unknown name.
 LHK_API lhk_status lhk_isa_parse(const char *name, lhk_isa *out, lhk_error *LHK_NULLABLE error);
 
 /// Name of one level (a single bit, or 0 for `scalar`); "unknown" for anything else. Static storage.

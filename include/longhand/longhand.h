@@ -14,5 +14,6 @@
 #include <longhand/registry.h>
 #include <longhand/roles.h>
 #include <longhand/types.h>
+#include <longhand/version.h>
 
 #endif

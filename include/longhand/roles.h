@@ -140,8 +140,8 @@ typedef struct lhk_attend_args {
 typedef struct lhk_attention_ops {
     uint32_t struct_size;
     uint32_t flags;  ///< 0
-    /// Rows without an admitted key give out = 0 and lse = -inf (the sink logit if there is one). NaN in admitted inputs reaches the output of its rows
-    /// only. Nothing past the store's length is used. [shared, with distinct workspaces]
+    /// Rows without an admitted key give out = 0 and lse = -inf (the sink logit if there is one). NaN in admitted inputs
+    /// reaches the output of its rows only. Nothing past the store's length is used. [shared, with distinct workspaces]
     lhk_status (*attend)(const lhk_instance *attention, const lhk_host *host, const lhk_attend_args *args,
                          const lhk_workspace *workspace, lhk_error *LHK_NULLABLE error);
 } lhk_attention_ops;

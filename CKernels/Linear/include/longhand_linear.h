@@ -8,8 +8,9 @@
 /// Up to `LHK_PACKED_FEW_ROWS` rows are bound by reading weights, and 15 bits cost nothing.
 /// Weights lose nothing. Sums over a block are exact; scales, and sums over blocks, are f32.
 ///
-/// A row of y depends on its row of x and on the rounding, but not on other rows, workers, or the split. Instruction sets differ in the last bits of the f32 sums. A block with a NaN or an infinity makes its whole
-/// row of y NaN; blocks whose inputs are all below 2^-100 count as zeros.
+/// A row of y depends on its row of x and on the rounding, but not on other rows, workers, or the split. Instruction sets
+/// differ in the last bits of the f32 sums. A block with a NaN or an infinity makes its whole row of y NaN; blocks whose inputs
+/// are all below 2^-100 count as zeros.
 ///
 /// Nothing here allocates, prints or keeps state. All functions are reentrant. No pointer may be null unless marked so.
 #ifndef LONGHAND_LINEAR_H

@@ -24,7 +24,8 @@ struct BenchCommand: ParsableCommand {
     @Option(help: "Regular expression of the rows to run.") var filter: String?
     @Option(help: "Shapes file; may be given several times (default: all of Benchmarks/Shapes).") var shapes: [String] = []
     @Option(name: .shortAndLong, help: "Numbers of worker threads, as in 1,2; 0: one per processor.") var threads = "0"
-    @Option(name: [.customShort("r"), .customLong("rounds")],
+    @Option(
+        name: [.customShort("r"), .customLong("rounds")],
         help: "Rounds in which the variants of a problem take turns; medians are over them.")
     var rounds = 5
     @Option(help: "Seconds to measure a row, warm-up aside.") var secondsPerRow = 1.0
@@ -58,7 +59,9 @@ struct BenchCommand: ParsableCommand {
         let counts = try workers()
         var report = BenchReport(context: BenchContext(host: try .openMP(), effort: effort))
         if roofs {
-            for count in counts { report.context.roofs += try BenchRoofs(BenchHosts(workers: count), caches: report.context.caches).all }
+            for count in counts {
+                report.context.roofs += try BenchRoofs(BenchHosts(workers: count), caches: report.context.caches).all
+            }
             Console.note(report.context.text)
             return Console.out(try report.roofs(reportFormat))
         }
@@ -87,7 +90,8 @@ struct BenchCommand: ParsableCommand {
         let methods = BenchMethod.all(of: registry)
         var chosen: [Role: [String]] = [:]
         for (role, specs) in [(Role.store, store), (.selector, selector), (.attention, attention)] where !specs.isEmpty {
-            for spec in specs where !methods.contains(where: { $0.role == role && spec.split(separator: ":").first.map(String.init) == $0.name }) {
+            for spec in specs
+            where !methods.contains(where: { $0.role == role && spec.split(separator: ":").first.map(String.init) == $0.name }) {
                 let known = methods.filter { $0.role == role }.map(\.name).joined(separator: ", ")
                 throw Failure("\(role) '\(spec)' was not found; there are \(known)")
             }
@@ -117,7 +121,9 @@ struct BenchCommand: ParsableCommand {
     }
 
     private func measure(_ plan: [Part], _ registry: Registry, _ effort: BenchEffort, _ report: inout BenchReport) throws {
-        let traces = try input == "gaussian" ? nil
+        let traces =
+            try input == "gaussian"
+            ? nil
             : trace.map { try BenchTraces(path: $0) } ?? BenchTraces(registry: registry) { Console.note("\($0)\n") }
         let total = plan.flatMap(\.problems).flatMap(\.cases).filter { !$0.isHidden }.count
         var done = 0
@@ -128,7 +134,8 @@ struct BenchCommand: ParsableCommand {
             Console.note(roofs.all.map { "\($0.name) \(Int($0.value.rounded())) \($0.unit)" }.joined(separator: ", ") + "\n")
             for (problem, cases) in part.problems {
                 Console.note("\(done) of \(total) rows; \(problem.phase) \(problem.label), \(part.hosts.full.workers) workers\n")
-                let input = try traces.map { try BenchInput(problem, traces: $0, registry: registry, host: part.hosts.full) }
+                let input =
+                    try traces.map { try BenchInput(problem, traces: $0, registry: registry, host: part.hosts.full) }
                     ?? BenchInput(gaussian: problem)
                 let run = BenchRun(problem, input: input, hosts: part.hosts, roofs: roofs)
                 let results = try run.measure(cases, gate: gate, effort: effort)

@@ -92,6 +92,7 @@ struct BenchPart: Hashable {
         (raw.head_dim_k, raw.head_dim_v) = (UInt32(problem.dimK), UInt32(problem.dimV))
         (raw.query_dtype, raw.kv_dtype, raw.output_dtype) = (LHK_DTYPE_F32, panels, LHK_DTYPE_F32)
         (raw.query_rows, raw.keys) = (Int64(problem.rows), Int64(problem.keys))
+        raw.layer = 16  // one in the middle: methods may treat the first ones apart, as adamas does, which selects all there
         try withUnsafePointer(to: params) { params in
             try withUnsafePointer(to: position) { position in
                 raw.params = params
@@ -123,7 +124,12 @@ final class BenchInstance {
 
     /// Of a store.
     var panels: lhk_dtype { lhk_bench_panels(raw) }
-    var bytes: lhk_store_bytes { filled { lhk_bench_store_bytes(raw, $0); return LHK_OK }! }
+    var bytes: lhk_store_bytes {
+        filled {
+            lhk_bench_store_bytes(raw, $0)
+            return LHK_OK
+        }!
+    }
 }
 
 /// One host for every number of levels.

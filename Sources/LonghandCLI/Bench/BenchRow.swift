@@ -149,7 +149,8 @@ struct BenchRow {
             }
             guard let best = rivals.min(by: { $0.median! < $1.median! }), best.median! < 0.9 * chosen.median! else { return nil }
             let share = Int((100 * best.median! / chosen.median!).rounded())
-            return "cost misjudged: \(chosen.row.name) is what a registry takes, \(best.row.subject.variant.id) took \(share) % of its time"
+            return
+                "cost misjudged: \(chosen.row.name) is what a registry takes, \(best.row.subject.variant.id) took \(share) % of its time"
         }
     }
 

@@ -40,6 +40,7 @@ struct CalibrateSaleCommand: ParsableCommand {
     }
 
     func run() throws {
+        for path in [output, heatMap].compactMap({ $0 }) { try OutputFile.check(path) }
         let registry = try plugins.discover()
         let traces = try trace.map { try TraceFile(path: $0) }
         var options = SaleCalibrationOptions()
@@ -65,7 +66,7 @@ struct CalibrateSaleCommand: ParsableCommand {
                 result.heads.filter { $0.tau == 0 }.count, 100 * result.meanKept, 100 * result.meanError))
         guard let heatMap else { return }
         let svg = result.heatMap(title: "\(model), \(traces[0].tokens) tokens, rho \(rho)").svg
-        do { try Data(svg.utf8).write(to: URL(fileURLWithPath: heatMap)) } catch { throw Failure("\(heatMap): cannot be written") }
+        try OutputFile.write(svg, to: heatMap)
     }
 
     private func report(_ result: SaleCalibration) throws -> String {

@@ -26,9 +26,13 @@ public struct CommVQCalibration {
 
     public init() {}
 
-    /// Trains all layers of `trace` and writes their codebooks to `path`, as F16 tensors `layers.<i>.commvq.<name>`.
+    /// Trains all layers of a trace and writes their codebooks, as F16 tensors `layers.<i>.commvq.<name>`.
     ///
-    /// - Parameter progress: called after every layer with what was found; throw from it to stop: no file is left then.
+    /// - Parameters:
+    ///   - trace: of the model that the codebooks are for.
+    ///   - host: whose workers train.
+    ///   - path: of the safetensors file to write.
+    ///   - progress: called after every layer with what was found; throw from it to stop: no file is left then.
     /// - Throws: `ModelError` for a trace that is too short, `LonghandError` for layers that the store does not take.
     public func run(
         trace: TraceFile, host: KernelHost, to path: String, progress: ([HeadError], _ done: Int) throws -> Void = { _, _ in }

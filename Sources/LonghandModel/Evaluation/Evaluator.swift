@@ -48,7 +48,11 @@ public final class Evaluator {
     }
 
     /// - Parameters:
+    ///   - model: which reads.
+    ///   - registry: where the methods are looked for.
     ///   - tokens: of the text. Where the model wants BOS, its first one is BOS, and every window begins with it.
+    ///   - configurations: each is compared with dense attention.
+    ///   - options: windows, and what of them is compared.
     /// - Throws: `ModelError` naming the configuration that does not fit, or the option that makes no sense.
     public init(
         model: Model, registry: Registry, tokens: [Int32], configurations: [EvaluationConfiguration],
@@ -96,7 +100,8 @@ public final class Evaluator {
         }
         guard result.count == options.windows else {
             throw ModelError(
-                "the text has \(tokens.count) tokens, enough for \(result.count) windows of \(options.context), not \(options.windows)")
+                "the text has \(tokens.count) tokens, enough for \(result.count) windows of \(options.context), not \(options.windows)"
+            )
         }
         return result
     }

@@ -12,7 +12,8 @@ struct PanelDrawing {
         self.panel = panel
         let points = panel.drawable
         xAxis = PlotAxis.linear(points.map(\.x), from: Self.left, to: Self.right)
-        yAxis = panel.logarithmicY
+        yAxis =
+            panel.logarithmicY
             ? PlotAxis.logarithmic(points.map(\.y), from: Self.bottom, to: Self.top)
             : PlotAxis.linear(points.map(\.y), from: Self.bottom, to: Self.top)
     }
@@ -57,7 +58,8 @@ struct PanelDrawing {
         let front = Set(panel.front)
         return panel.drawable.map { point in
             let (x, y) = place(point), fill = front.contains(point) ? "#1f5fa8" : "white"
-            return "<circle cx=\"\(Self.f(x))\" cy=\"\(Self.f(y))\" r=\"4.5\" fill=\"\(fill)\" stroke=\"#1f5fa8\" stroke-width=\"1.5\"/>\n"
+            return
+                "<circle cx=\"\(Self.f(x))\" cy=\"\(Self.f(y))\" r=\"4.5\" fill=\"\(fill)\" stroke=\"#1f5fa8\" stroke-width=\"1.5\"/>\n"
         }.joined()
     }
 
@@ -69,7 +71,8 @@ struct PanelDrawing {
             let text = ParetoPlot.escaped(label.text)
             var line = ""
             if label.needsLeader {
-                line = "<path d=\"M\(Self.f(label.anchor.x)) \(Self.f(label.anchor.y))L\(Self.f(label.box.attachment(label.anchor).x)) "
+                line =
+                    "<path d=\"M\(Self.f(label.anchor.x)) \(Self.f(label.anchor.y))L\(Self.f(label.box.attachment(label.anchor).x)) "
                 line += "\(Self.f(label.box.attachment(label.anchor).y))\" stroke=\"#999\" stroke-width=\"0.8\"/>"
             }
             return line + "<text x=\"\(Self.f(label.box.x))\" y=\"\(Self.f(label.box.y + 11))\">\(text)</text>\n"
@@ -110,7 +113,8 @@ struct PlotAxis {
         var ticks: [(Double, String)] = []
         for power in Int(low)...Int(high) where (Int(high) - power) % stride == 0 {
             if hasZero && power == Int(low) { continue }
-            ticks.append((pow(10, Double(power)), power >= -3 && power <= 3 ? String(format: "%g", pow(10, Double(power))) : "1e\(power)"))
+            ticks.append(
+                (pow(10, Double(power)), power >= -3 && power <= 3 ? String(format: "%g", pow(10, Double(power))) : "1e\(power)"))
         }
         if hasZero { ticks.append((0, "0")) }
         return PlotAxis(ticks: ticks) { [low, high] value in

@@ -53,7 +53,8 @@ extension GGUFReader {
         textBytes += range.count
         guard textBytes <= GGUFLimits.textBytes else {
             throw failure(
-                at: start, "\(what) is a text of \(range.count) bytes; the limit for all together is "
+                at: start,
+                "\(what) is a text of \(range.count) bytes; the limit for all together is "
                     + "\(GGUFLimits.textBytes)")
         }
         return String(decoding: file.bytes[range], as: UTF8.self)

@@ -52,7 +52,8 @@ struct WeightMatrix {
         case .packed(let parts):
             try parts.withUnsafeBufferPointer { parts in
                 var call = lhk_packed_call(
-                    parts: parts.baseAddress!, part_count: parts.count, m: rows, k: inputs, bits: precision.bits(rows: rows) ?? 15, x: x, ldx: inputs, y: y,
+                    parts: parts.baseAddress!, part_count: parts.count, m: rows, k: inputs, bits: precision.bits(rows: rows) ?? 15,
+                    x: x, ldx: inputs, y: y,
                     ldy: outputs)
                 var workspace = workspace
                 try LayerError.check { lhk_run_linear_packed(host.raw, &call, &workspace, $0) }

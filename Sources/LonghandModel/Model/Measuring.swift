@@ -4,9 +4,13 @@ import Longhand
 
 /// Where the operators of a session meet its profile.
 extension Session {
-    /// Runs `body`; while there is a profile, its time counts as that of `op` in `layer`.
+    /// Runs `body` and, while there is a profile, takes its time.
     ///
-    /// - Parameter work: from the shape of the call, evaluated with a profile only.
+    /// - Parameters:
+    ///   - op: whose time it is.
+    ///   - layer: in which layer; nil for an operator outside the layers.
+    ///   - work: from the shape of the call, evaluated with a profile only.
+    ///   - body: what is timed.
     @inline(__always)
     public func measure<T>(
         _ op: Operator, _ layer: Int? = nil, work: @autoclosure () -> OperatorWork, _ body: () throws -> T

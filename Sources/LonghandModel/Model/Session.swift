@@ -67,7 +67,10 @@ public final class Session {
 
     /// A session on an empty cache from `makeCache`.
     ///
-    /// - Parameter chunk: most tokens of one pass; less than a block counts as one block.
+    /// - Parameters:
+    ///   - model: the weights, which many sessions may share.
+    ///   - cache: for this model alone.
+    ///   - chunk: most tokens of one pass; less than a block counts as one block.
     /// - Throws: `ModelError` where the cache is that of another model, or activations need too much memory.
     public init(model: Model, cache: Cache, chunk: Int = 0) throws {
         guard cache.configuration.layers.map(\.uncalibrated) == model.shape.layers else {
@@ -84,6 +87,9 @@ public final class Session {
     /// The cache of a session, which needs no weights: an unknown method or option shows before these are read.
     ///
     /// - Parameters:
+    ///   - header: of the model's file.
+    ///   - registry: where the methods are looked for.
+    ///   - host: whose workers they run on.
     ///   - context: most tokens of the sequence, 1 to 2^31 - 1.
     ///   - methods: names of store, selectors, attention and position; its layers and sizes are replaced by the model's,
     ///     with the parameters of methods that have the option `calibration=FILE`.
@@ -123,10 +129,12 @@ public final class Session {
     /// decoding, with another selector, so none is left over at the end.
     static func rows(left: Int, most: Int) -> Int { left - most == 1 && most > 2 ? most - 1 : min(left, most) }
 
-    /// Processes `tokens` and leaves the logits after the last one.
+    /// Processes tokens and leaves the logits after the last one.
     ///
-    /// - Parameter progress: called after every pass with the number of tokens done; throw from it to stop early (what
-    ///   was processed stays in the cache).
+    /// - Parameters:
+    ///   - tokens: one or more.
+    ///   - progress: called after every pass with the number of tokens done; throw from it to stop early (what was
+    ///     processed stays in the cache).
     public func process(_ tokens: [Int32], progress: (Int) throws -> Void = { _ in }) throws {
         guard !tokens.isEmpty else { throw ModelError("there are no tokens to process") }
         try requireRoom(tokens.count)

@@ -86,7 +86,8 @@ struct SafetensorsHeaderParser {
         }
         guard bytes == offsets[1] - offsets[0] else {
             throw failure(
-                at: start, "\(shown) of shape \(shape) and dtype \(type.rawValue) takes \(bytes) bytes, but its "
+                at: start,
+                "\(shown) of shape \(shape) and dtype \(type.rawValue) takes \(bytes) bytes, but its "
                     + "data_offsets span \(offsets[1] - offsets[0])")
         }
         return Entry(start: start, name: name, type: type, shape: shape, begin: offsets[0], end: offsets[1])

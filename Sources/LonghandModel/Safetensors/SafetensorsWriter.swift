@@ -11,7 +11,8 @@ import Darwin
 /// Writes a safetensors file whose tensors are known beforehand and whose data come piece by piece, in any order: memory
 /// depends on the pieces, not on the file.
 ///
-/// The space is reserved at once, beside the final path, and moved there by `finish`; without it nothing is left.
+/// The space is reserved at once, in a file without a name where the system has such files, which then vanishes with the
+/// process however that ends, and otherwise beside the final path. `finish` puts it in place; without it nothing is left.
 /// Data begin at a multiple of 64 bytes. Not thread-safe.
 public final class SafetensorsWriter {
     /// A tensor to be written.
@@ -34,6 +35,7 @@ public final class SafetensorsWriter {
     public let byteCount: Int
     private let partialPath: String
     private let descriptor: Int32
+    private let isUnnamed: Bool
     private var remaining: Int
     private var isOpen = true
 
@@ -47,7 +49,9 @@ public final class SafetensorsWriter {
         var status = stat()
         if stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG { throw failure("is not a regular file") }
         partialPath = "\(path).\(getpid()).partial"
-        descriptor = open(partialPath, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o666)
+        let unnamed = Self.openUnnamed(beside: path)
+        isUnnamed = unnamed >= 0
+        descriptor = isUnnamed ? unnamed : open(partialPath, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o666)
         guard descriptor >= 0 else { throw failure("cannot create: \(String(cString: strerror(errno)))") }
         self.path = path
         self.tensors = tensors
@@ -79,7 +83,8 @@ public final class SafetensorsWriter {
         guard isOpen else { return }
         guard remaining == 0 else { throw failure("\(remaining) bytes of tensor data were not written") }
         isOpen = false
-        guard close(descriptor) == 0, rename(partialPath, path) == 0 else {
+        let isNamed = giveName()
+        guard close(descriptor) == 0, isNamed, rename(partialPath, path) == 0 else {
             let reason = String(cString: strerror(errno))
             unlink(partialPath)
             throw failure("cannot finish: \(reason)")
@@ -90,7 +95,29 @@ public final class SafetensorsWriter {
         guard isOpen else { return }
         isOpen = false
         close(descriptor)
+        if !isUnnamed { unlink(partialPath) }
+    }
+
+    /// A new file without a name in the folder of `path`, or -1.
+    private static func openUnnamed(beside path: String) -> Int32 {
+        #if os(Linux)
+        let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+        let temporary: Int32 = 0o20_000_000 | O_DIRECTORY  // O_TMPFILE, which is not imported
+        return open(folder, O_WRONLY | temporary | O_CLOEXEC, 0o666)
+        #else
+        return -1
+        #endif
+    }
+
+    /// Lets the file be found at its partial path.
+    private func giveName() -> Bool {
+        #if os(Linux)
+        guard isUnnamed else { return true }
         unlink(partialPath)
+        return linkat(AT_FDCWD, "/proc/self/fd/\(descriptor)", AT_FDCWD, partialPath, AT_SYMLINK_FOLLOW) == 0
+        #else
+        return true
+        #endif
     }
 
     private func failure(_ reason: String) -> SafetensorsError { SafetensorsError(path: path, reason: reason) }

@@ -163,4 +163,3 @@ public struct Sampler: Sendable {
         return candidates[chosen].id
     }
 }
-

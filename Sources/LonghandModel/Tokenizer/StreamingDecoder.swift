@@ -9,7 +9,9 @@ public struct StreamingDecoder: Sendable {
     /// The beginning of a character.
     private var pending: [UInt8] = []
 
-    /// - Parameter skipSpecial: whether markers are left out rather than written out.
+    /// - Parameters:
+    ///   - tokenizer: of the model that the tokens come from.
+    ///   - skipSpecial: whether markers are left out rather than written out.
     public init(_ tokenizer: Tokenizer, skipSpecial: Bool = true) {
         self.tokenizer = tokenizer
         self.skipSpecial = skipSpecial

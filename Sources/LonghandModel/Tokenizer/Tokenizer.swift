@@ -35,9 +35,10 @@ public final class Tokenizer: Sendable {
 
     // MARK: - Encoding
 
-    /// The tokens of `text`.
+    /// The tokens of a text.
     ///
     /// - Parameters:
+    ///   - text: may be empty.
     ///   - addBOS: whether the BOS token comes first, if the vocabulary has one; nil: as the file says.
     ///   - parseSpecial: whether a marker such as `<|im_end|>` written in the text becomes its token. Leave it off
     ///     for text from outside; then no marker can come out.
@@ -85,9 +86,11 @@ public final class Tokenizer: Sendable {
 
     // MARK: - Decoding
 
-    /// The text of `tokens`; bytes that are not valid UTF-8 and ids outside the vocabulary become U+FFFD.
+    /// The text of tokens; bytes that are not valid UTF-8 become U+FFFD.
     ///
-    /// - Parameter skipSpecial: whether markers (BOS, ends of turns, ...) are left out rather than written out.
+    /// - Parameters:
+    ///   - tokens: ids outside the vocabulary become U+FFFD.
+    ///   - skipSpecial: whether markers (BOS, ends of turns, ...) are left out rather than written out.
     public func decode(_ tokens: [Int32], skipSpecial: Bool = true) -> String {
         String(decoding: decodeBytes(tokens, skipSpecial: skipSpecial), as: UTF8.self)
     }

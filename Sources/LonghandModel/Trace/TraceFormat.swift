@@ -76,7 +76,8 @@ public struct TraceLayer: Codable, Sendable, Hashable {
 /// Names and texts of the file's metadata.
 enum TraceMetadata {
     static let format = "longhand.trace/1"
-    static let layout = "layers.N.{q_pre,k_pre,v,q_post,k_post}: [heads][tokens][dim], before (pre) and after (post) "
+    static let layout =
+        "layers.N.{q_pre,k_pre,v,q_post,k_post}: [heads][tokens][dim], before (pre) and after (post) "
         + "the position method; tokens: [tokens] token ids"
     static let tokenTensor = "tokens"
 }

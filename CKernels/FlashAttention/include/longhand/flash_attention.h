@@ -44,8 +44,9 @@ LHK_API lhk_status lhk_flash_attention_workspace(const lhk_flash_args *args, con
 /// Head dimensions 1 to 576, query_heads a multiple of kv_heads. Uses the best variant that `host->isa` allows:
 /// f32 arithmetic for F32 and F16 keys; for BF16 keys the bf16 dot product where the CPU has it (queries and
 /// probabilities rounded to bf16, sums in f32), f32 arithmetic elsewhere.
-/// Rows without an admitted key: out = 0, lse = -inf (the sink logit if there is one). NaN of admitted inputs reaches its own rows only; masked keys and
-/// values never do. Same bits for any number of workers. [thread-safe with distinct workspaces and outputs]
+/// Rows without an admitted key: out = 0, lse = -inf (the sink logit if there is one). NaN of admitted inputs reaches its own
+/// rows only; masked keys and values never do. Same bits for any number of workers. [thread-safe with distinct workspaces and
+/// outputs]
 LHK_API lhk_status lhk_flash_attention(const lhk_flash_args *args, const lhk_host *host, const lhk_workspace *workspace,
                                        lhk_error *LHK_NULLABLE error);
 

@@ -35,8 +35,14 @@ public final class LifeCycle {
     private let chunk: Int
 
     /// - Parameters:
+    ///   - model: which answers.
+    ///   - registry: where the methods are looked for.
+    ///   - configurations: of the cache, each by itself.
     ///   - length: tokens that context, question and answer together may take.
-    ///   - questions: 1 to 256.
+    ///   - count: questions, 1 to 256.
+    ///   - seed: of the facts and questions.
+    ///   - haystack: what the facts are hidden in.
+    ///   - chunk: most tokens of one pass.
     public init(
         model: Model, registry: Registry, configurations: [EvaluationConfiguration], length: Int, questions count: Int,
         seed: UInt64, haystack: TaskHaystack, chunk: Int = 512
