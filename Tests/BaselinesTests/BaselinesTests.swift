@@ -29,7 +29,10 @@ private struct Rows {
     }
 
     /// For each query head, the tokens that the last of `rows` rows attends to.
-    func chosen(rows: Int, prefill: String = "all", decode: String = "all") throws -> [Set<Int>] {
+    /// `before` and a first call come first and are then taken back to `kept` tokens, which are these rows' own.
+    func chosen(
+        rows: Int, prefill: String = "all", decode: String = "all", before: Rows? = nil, kept: Int = 0
+    ) throws -> [Set<Int>] {
         let registry = try Registry()
         for plugin in [lhk_baselines_plugin(), lhk_dense_store_plugin(), lhk_flash_attention_plugin(), lhk_window_plugin()] {
             try registry.register(plugin: plugin!)
@@ -42,8 +45,16 @@ private struct Rows {
         (configuration.prefill, configuration.decode) = (prefill, decode)
         let cache = try Cache(configuration, registry: registry, host: .openMP(workers: 2))
         let values = (0..<count * count).map { Float($0 / count == $0 % count ? 1 : 0) }
-        try cache.append(layer: 0, keys: keys, values: values, rows: count)
         var out = [Float](repeating: 0, count: rows * Self.heads * count)
+        if let before {
+            let keys = Array(keys.prefix(kept * Self.dim) + before.keys.dropFirst(kept * Self.dim))
+            try cache.append(layer: 0, keys: keys, values: values, rows: count)
+            try cache.attend(layer: 0, queries: Array(queries.suffix(rows * Self.heads * Self.dim)), out: &out, rows: rows)
+            try cache.truncate(to: kept)
+        }
+        let rest = count - (before == nil ? 0 : kept)
+        try cache.append(
+            layer: 0, keys: Array(keys.suffix(rest * Self.dim)), values: Array(values.suffix(rest * count)), rows: rest)
         try cache.attend(layer: 0, queries: Array(queries.suffix(rows * Self.heads * Self.dim)), out: &out, rows: rows)
         return (0..<Self.heads).map { head in
             let first = ((rows - 1) * Self.heads + head) * count
@@ -73,6 +84,14 @@ private func greatest(_ numbers: [Double], _ count: Int) -> [Int] {
             }
             let taken = greatest(bounds, max(3, budget / page) - 1) + [pages - 1]
             #expect(chosen[head] == Set(taken.flatMap { $0 * page..<min(count, ($0 + 1) * page) }))
+        }
+    }
+
+    @Test func anIndexForgetsThePagesThatAreCut() throws {
+        let rows = Rows(200, seed: 11), decode = "quest:budget=48,dense_layers=0"
+        let expected = try rows.chosen(rows: 1, decode: decode)
+        for kept in [0, 63, 64, 65, 190] {
+            #expect(try rows.chosen(rows: 1, decode: decode, before: Rows(200, seed: 12), kept: kept) == expected)
         }
     }
 
