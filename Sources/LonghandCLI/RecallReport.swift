@@ -24,11 +24,12 @@ struct RecallReport {
         func unique<T: Hashable>(_ values: [T]) -> [T] { values.reduce(into: []) { if !$0.contains($1) { $0.append($1) } } }
         let names = unique(results.map(\.configuration)), layers = unique(results.map(\.layer))
         func row(_ title: String, _ heads: [RecallHead]) -> [String] {
-            [title] + names.map { name in
-                let recalls = heads.filter { $0.configuration == name }.map { 100 * $0.recall }
-                let mean = recalls.reduce(0, +) / Double(max(recalls.count, 1))
-                return "\(ReportTable.number(mean, 1)) (\(ReportTable.number(recalls.min() ?? 0, 1)))"
-            }
+            [title]
+                + names.map { name in
+                    let recalls = heads.filter { $0.configuration == name }.map { 100 * $0.recall }
+                    let mean = recalls.reduce(0, +) / Double(max(recalls.count, 1))
+                    return "\(ReportTable.number(mean, 1)) (\(ReportTable.number(recalls.min() ?? 0, 1)))"
+                }
         }
         return ReportTable(
             titles: ["recall %: mean (least head)"] + names, textColumns: 1,

@@ -94,7 +94,9 @@ private func greatest(_ numbers: [Double], _ count: Int) -> [Int] {
 
     @Test func lotsAreDrawnOnce() throws {
         let rows = Rows(300, seed: 3)
-        func draw(_ seed: Int) throws -> [Set<Int>] { try rows.chosen(rows: 1, decode: "random:budget=40,dense_layers=0,seed=\(seed)") }
+        func draw(_ seed: Int) throws -> [Set<Int>] {
+            try rows.chosen(rows: 1, decode: "random:budget=40,dense_layers=0,seed=\(seed)")
+        }
         let chosen = try draw(5)
         #expect(chosen.allSatisfy { $0.count == 40 && $0.contains(299) })
         #expect(try draw(5) == chosen)
@@ -102,10 +104,12 @@ private func greatest(_ numbers: [Double], _ count: Int) -> [Int] {
     }
 
     @Test(arguments: [
-        ("quest:page=0", "page=0"), ("quest:mass=1", "'mass'"), ("pooled:share=2", "share=2"), ("pooled:mass=0.9,share=0.5", "exclude"),
-        ("random:seed=-1", "seed=-1"), ("random:budget=0", "budget=0"),
+        ("quest:page=0", "page=0"), ("quest:mass=1", "'mass'"), ("pooled:share=2", "share=2"),
+        ("pooled:mass=0.9,share=0.5", "exclude"), ("random:seed=-1", "seed=-1"), ("random:budget=0", "budget=0"),
     ]) func wrongOptions(selector: String, reason: String) throws {
-        let error = #expect(throws: LonghandError.self) { _ = try Rows(8, seed: 1).chosen(rows: 1, prefill: selector, decode: selector) }
+        let error = #expect(throws: LonghandError.self) {
+            _ = try Rows(8, seed: 1).chosen(rows: 1, prefill: selector, decode: selector)
+        }
         #expect("\(try #require(error))".contains(reason))
     }
 }
