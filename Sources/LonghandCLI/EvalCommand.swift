@@ -70,9 +70,8 @@ struct EvalCommand: ParsableCommand {
         }
         if plot != nil && lifeCycle { throw ValidationError("--life-cycle has no --plot") }
         if recall != nil {
-            if task != nil || lifeCycle || file != nil || plot != nil || model != nil || scoreFrom != nil || windows != 1
-                || context != 0
-            {
+            let others = lifeCycle || windows != 1 || context != 0
+            if task != nil || file != nil || plot != nil || model != nil || scoreFrom != nil || others {
                 throw ValidationError("--recall takes --decode-from, --config, -o and -t only")
             }
             if decodeFrom == nil || configurations.isEmpty { throw ValidationError("--recall needs --decode-from and --config") }

@@ -105,8 +105,7 @@ private func greatest(_ numbers: [Double], _ count: Int) -> [Int] {
 
     @Test(arguments: [
         ("quest:page=0", "page=0"), ("quest:mass=1", "'mass'"), ("pooled:share=2", "share=2"),
-        ("pooled:mass=0.9,share=0.5", "exclude"),
-        ("random:seed=-1", "seed=-1"), ("random:budget=0", "budget=0"),
+        ("pooled:mass=0.9,share=0.5", "exclude"), ("random:seed=-1", "seed=-1"), ("random:budget=0", "budget=0"),
     ]) func wrongOptions(selector: String, reason: String) throws {
         let error = #expect(throws: LonghandError.self) {
             _ = try Rows(8, seed: 1).chosen(rows: 1, prefill: selector, decode: selector)
