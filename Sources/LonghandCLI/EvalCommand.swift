@@ -70,8 +70,8 @@ struct EvalCommand: ParsableCommand {
         }
         if plot != nil && lifeCycle { throw ValidationError("--life-cycle has no --plot") }
         if recall != nil {
-            let others = lifeCycle || windows != 1 || context != 0
-            if task != nil || file != nil || plot != nil || model != nil || scoreFrom != nil || others {
+            let others = [task, file, plot, model].contains { $0 != nil }
+            if others || lifeCycle || scoreFrom != nil || windows != 1 || context != 0 {
                 throw ValidationError("--recall takes --decode-from, --config, -o and -t only")
             }
             if decodeFrom == nil || configurations.isEmpty { throw ValidationError("--recall needs --decode-from and --config") }
@@ -159,6 +159,8 @@ struct EvalCommand: ParsableCommand {
             trace: try TraceFile(path: path), registry: registry, host: .openMP(workers: threads), configurations: configurations,
             from: decodeFrom!)
         let results = try meter.run { done in
+            let tenth = done * 10 / meter.stepCount
+            guard tenth > (done - 1) * 10 / meter.stepCount else { return }
             Console.note("recall: \(done) of \(meter.stepCount) layers and configurations\n")
         }
         Console.out(try RecallReport(results: results).text(reportFormat))
