@@ -23,8 +23,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "Examples/README.md",
          ROOT / "Examples/outside-plugin/README.md", ROOT / "Benchmarks/README.md",
          *sorted(ROOT.glob("Benchmarks/Results/*/*.md")), *sorted(ROOT.glob("CKernels/*/README.md"))]
-# Commands of the reader's system, run in the same form by InstallTests, PackageTests or Tests/run.
-SYSTEM = {"cmake", "cc", "export", "swift", "python3", "LD_LIBRARY_PATH", "source", "man"}
+# Commands of the reader's system: most are run in the same form by InstallTests, PackageTests or Tests/run.
+SYSTEM = {"for", "head", "cmake", "cc", "export", "swift", "python3", "LD_LIBRARY_PATH", "source", "man"}
 faults = []
 checked = 0
 
@@ -58,15 +58,25 @@ def check_links(page, text):
 
 
 def commands(block):
-    """The commands of shell lines, without remarks; lines that end in a backslash go on."""
+    """The commands of shell lines, without remarks; lines that end in a backslash, or within quotes, go on."""
+    open_line = ""
     for line in re.sub(r"\\\n\s*", "", block).splitlines():
-        words = shlex.split(line, comments=True)
+        line = open_line + line
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError:
+            open_line = line + "\n"
+            continue
+        open_line = ""
         if words:
             yield line, words
+    if open_line:
+        raise ValueError(f"a quotation is not closed: {open_line}")
 
 
 def check_longhand(page, line, words, executable, alone):
     """Options are parsed before plugins are looked for, of which the lone executable finds none."""
+    words = [word for word in words if word != "..."]
     words = words[: next((i for i, word in enumerate(words) if word in ("|", ">") or word.startswith(">")), len(words))]
     run = subprocess.run([alone, *words[1:]], capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL)
     message = run.stderr.strip()

@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 2
 root=$PWD
 seconds=20 jobs=$(nproc) replay='' wanted=()
 export seed=0  # of libFuzzer; 0: another each time, which its output tells
-c_targets=(attention cache cache-file)
+c_targets=(attention cache cache-file codebooks)
 swift_targets=(gguf vocabulary tokenizer safetensors)
 
 die() {

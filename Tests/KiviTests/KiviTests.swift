@@ -72,7 +72,9 @@ struct KiviTests {
             let store = try Store(name, dimK: 64, dimV: 64, options: options)
             try store.append(k: rows, v: rows)
             let held = try store.read(256)
-            return zip(rows + rows, held.k + held.v).reduce(0) { $0 + zip($1.0, $1.1).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) } }
+            return zip(rows + rows, held.k + held.v).reduce(0) { sum, row in
+                sum + zip(row.0, row.1).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }
+            }
         }
         #expect(try error([("fit", "1")]) < (name == "q2" ? 0.9 : 0.5) * error([]))
     }

@@ -26,7 +26,11 @@ open class StoreInstance {
         (problem.query_heads, problem.kv_heads) = (UInt32(heads), UInt32(heads))
         (problem.head_dim_k, problem.head_dim_v, problem.keys) = (UInt32(dimK), UInt32(dimV), Int64(capacity))
         let texts = options.map { (strdup($0.0)!, strdup($0.1)!) }
-        defer { texts.forEach { free($0.0); free($0.1) } }
+        defer {
+            texts.forEach {
+                free($0.0); free($0.1)
+            }
+        }
         let list = texts.map { lhk_option(key: $0.0, value: $0.1) }
         problem.option_count = UInt32(list.count)
         var variant: UnsafePointer<lhk_variant>!
