@@ -40,7 +40,7 @@ static void encode_keys(const append_job *job, uint8_t *block, int64_t begin, in
         float row[CHANNELS], run[CHANNELS][LHK_KIVI_RUN], columns[CHANNELS][LHK_KIVI_MAX_GROUP];
         for (int64_t token = start; token < s->encoded; token += LHK_KIVI_RUN) {
             lhk_kivi_key_columns(job->store, l, head, token, c, count, run);
-            for (int64_t i = 0; i < count; i++) memcpy(columns[i] + token - start, run[i], sizeof run[i]);
+            for (int64_t i = 0; i < count; i++) memcpy(columns[i] + (token - start), run[i], sizeof run[i]);
         }
         for (int64_t token = lhk_max(begin, s->encoded); token < end; token++) {
             load_row(job, token, head, false, c, count, row);
@@ -49,7 +49,7 @@ static void encode_keys(const append_job *job, uint8_t *block, int64_t begin, in
         for (int64_t i = 0; i < count; i++) {
             uint8_t codes[LHK_KIVI_MAX_GROUP] = {0};
             uint16_t parameters[2];
-            lhk_kivi_encode(l->bits, s->fit, columns[i] + begin - start, end - begin, codes + begin - start, parameters);
+            lhk_kivi_encode(l->bits, s->fit, columns[i] + (begin - start), end - begin, codes + (begin - start), parameters);
             scales[c + i] = parameters[0];
             scales[l->dim_k + c + i] = parameters[1];
             for (int64_t r = 0; r < l->key_runs; r++)
