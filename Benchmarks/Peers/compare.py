@@ -20,6 +20,8 @@ import roofs
 import table
 from worker import PeerError, Worker
 
+GIVEN_BY_RUN = ("root", "cache", "library", "plugins", "roofs-library", "longhand", "missing", "models-folder")
+
 
 def arguments():
     parser = argparse.ArgumentParser(prog="Benchmarks/Peers/run", description=__doc__)
@@ -41,8 +43,8 @@ def arguments():
     parser.add_argument("--output", type=pathlib.Path, help="folder of the results (default: a new one named by the date)")
     parser.add_argument("--list", action="store_true", help="print the problems and stop")
     parser.add_argument("--plot", type=pathlib.Path, metavar="RESULTS.json", help="draw the plots of earlier results again")
-    for name in ("root", "cache", "library", "plugins", "roofs-library", "longhand", "missing", "models-folder"):
-        parser.add_argument("--" + name, help=argparse.SUPPRESS)  # given by `run`
+    for name in GIVEN_BY_RUN:
+        parser.add_argument("--" + name, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.peers = [measure.OURS] + [name for name in options.peers.split(",") if name]
     unknown = set(options.peers) - set(operators.OPERATORS)
@@ -54,6 +56,12 @@ def arguments():
     except (ValueError, re.error) as error:
         parser.error(str(error))
     return options
+
+
+def given_by_user(words):
+    """The command line without what `run` adds, which says where things lie on one machine."""
+    words = iter(words)
+    return [word for word in words if not (word.removeprefix("--") in GIVEN_BY_RUN and next(words))]
 
 
 class Workers:
@@ -172,7 +180,7 @@ def main():
     log = lambda text: print(text, file=sys.stderr, flush=True)
     commit = report.commit(options.root)
     missing = {name: reason for name, reason in missing_peers(options.missing).items() if name in options.peers}
-    results = {"machine": report.machine(), "commit": commit, "command": sys.argv[1:], "versions": {}, "missing": missing,
+    results = {"machine": report.machine(), "commit": commit, "command": given_by_user(sys.argv[1:]), "versions": {}, "missing": missing,
                "roofs": {}, "rows": [], "models": []}
     output = options.output or pathlib.Path(options.root, "Benchmarks", "Results", time.strftime("%Y-%m-%d-%H%M"))
 
