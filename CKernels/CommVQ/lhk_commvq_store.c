@@ -73,8 +73,7 @@ int64_t lhk_commvq_length(const lhk_instance *store) { return lhk_commvq(store)-
 void lhk_commvq_bytes(const lhk_instance *store, lhk_store_bytes *out) {
     const lhk_commvq_state *s = lhk_commvq(store);
     const lhk_commvq_layout l = lhk_commvq_layout_of(s);
-    const int64_t sinks = lhk_min(s->sinks, s->length);
-    const uint64_t exact = (uint64_t)(sinks + s->length - lhk_max(s->encoded, sinks));
+    const uint64_t exact = (uint64_t)lhk_store_exact_rows(s->sinks, s->length, s->encoded);
     out->in_use = lhk_store_used(s->encoded, LHK_COMMVQ_BLOCK, l.block_stride) + exact * l.exact_row;
     out->capacity = lhk_store_used(s->capacity, LHK_COMMVQ_BLOCK, l.block_stride) + (s->sinks + l.slots) * l.exact_row;
     out->bits_per_token = (double)l.block_stride / LHK_COMMVQ_BLOCK * 8;

@@ -36,21 +36,11 @@ static void write_row(const lhk_flash_plan *plan, int64_t row, int64_t head, con
     if (a->lse.data) ((float *)a->lse.data)[row * a->lse.stride[0] + head * a->lse.stride[1]] = lse;
 }
 
-/// Asks for a row of outputs, to be written: rows lie a whole token apart, as those of queries.
-static void fetch_out(const lhk_flash_plan *plan, const lhk_flash_task *task, int64_t r) {
-    if (r >= task->rows) return;
-    const lhk_tensor *out = &plan->call->args.out;
-    int64_t row = task->sequence.first_row + lhk_flash_query_row(plan, task, r);
-    const uint8_t *to = lhk_row(out, row, lhk_flash_query_head(plan, task, r));
-    int64_t bytes = plan->call->dim_v * (int64_t)lhk_dtype_size(out->dtype);
-    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(to + at, 1);
-}
-
 void lhk_flash_finish(const lhk_flash_plan *plan, const lhk_flash_task *task, float *o, float *m, float *l) {
     int64_t padded_v = plan->source.panels.padded_dim_v, dim = plan->call->dim_v, heads = plan->call->query_heads;
-    for (int64_t r = 0; r < LHK_FLASH_ROWS_AHEAD; r++) fetch_out(plan, task, r);
+    for (int64_t r = 0; r < LHK_FLASH_ROWS_AHEAD; r++) lhk_flash_fetch_row(plan, task, &plan->call->args.out, plan->call->dim_v, r, true);
     for (int64_t r = 0; r < task->rows; r++) {
-        fetch_out(plan, task, r + LHK_FLASH_ROWS_AHEAD);
+        lhk_flash_fetch_row(plan, task, &plan->call->args.out, plan->call->dim_v, r + LHK_FLASH_ROWS_AHEAD, true);
         int64_t row = lhk_flash_query_row(plan, task, r), head = lhk_flash_query_head(plan, task, r);
         for (const lhk_selection *s = plan->call->args.selection; s;) {
             lhk_selection one = lhk_flash_get_selection(s);

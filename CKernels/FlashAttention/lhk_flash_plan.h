@@ -108,6 +108,19 @@ static inline int64_t lhk_flash_query_row(const lhk_flash_plan *plan, const lhk_
 static inline int64_t lhk_flash_query_head(const lhk_flash_plan *plan, const lhk_flash_task *t, int64_t r) {
     return t->head * plan->group + (t->first + r) % plan->group;
 }
+/// Asks for row r of a task in the queries or outputs, where there is one: rows lie a whole token apart, where processors do
+/// not fetch ahead by themselves.
+static inline void lhk_flash_fetch_row(const lhk_flash_plan *plan, const lhk_flash_task *t, const lhk_tensor *tensor,
+                                       int64_t dim, int64_t r, bool to_write) {
+    if (r >= t->rows) return;
+    int64_t row = t->sequence.first_row + lhk_flash_query_row(plan, t, r);
+    const uint8_t *at = lhk_row(tensor, row, lhk_flash_query_head(plan, t, r));
+    const uint8_t *end = at + dim * (int64_t)lhk_dtype_size(tensor->dtype);
+    for (; at < end; at += 64) {
+        if (to_write) __builtin_prefetch(at, 1);
+        else __builtin_prefetch(at);
+    }
+}
 static inline int64_t lhk_flash_kv_head(const lhk_flash_plan *plan, const lhk_flash_task *t) {
     return plan->packed ? t->head : t->head / plan->call->group;
 }

@@ -17,16 +17,6 @@ static float score_scale(const lhk_flash_call *call) {
     return call->softcap > 0 ? call->scale / call->softcap : call->scale * log2_e;
 }
 
-/// Asks for a row of queries: rows lie a whole token apart, where processors do not fetch ahead by themselves.
-static void fetch_query(const lhk_flash_tile *tile, int64_t r) {
-    if (r >= tile->task->rows) return;
-    const lhk_tensor *q = &tile->plan->call->args.q;
-    int64_t row = tile->task->sequence.first_row + lhk_flash_query_row(tile->plan, tile->task, r);
-    const uint8_t *from = lhk_row(q, row, lhk_flash_query_head(tile->plan, tile->task, r));
-    int64_t bytes = tile->plan->call->dim_k * (int64_t)lhk_dtype_size(q->dtype);
-    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(from + at);
-}
-
 /// Packs the queries of a tile: for a store's own tiles in f32 and scaled.
 static void pack_queries(const lhk_flash_tile *tile) {
     const lhk_flash_plan *plan = tile->plan;
@@ -34,9 +24,9 @@ static void pack_queries(const lhk_flash_tile *tile) {
     int64_t dim = plan->call->dim_k, padded = plan->source.panels.padded_dim_k;
     bool tiles = plan->source.kind == LHK_FLASH_TILES, packs = plan->kernel->pack_query && !tiles;
     float row_f32[LHK_FLASH_MAX_HEAD_DIM], scale = score_scale(plan->call);
-    for (int64_t r = 0; r < LHK_FLASH_ROWS_AHEAD; r++) fetch_query(tile, r);
+    for (int64_t r = 0; r < LHK_FLASH_ROWS_AHEAD; r++) lhk_flash_fetch_row(plan, tile->task, q, dim, r, false);
     for (int64_t r = 0; r < tile->task->rows; r++) {
-        fetch_query(tile, r + LHK_FLASH_ROWS_AHEAD);
+        lhk_flash_fetch_row(plan, tile->task, q, dim, r + LHK_FLASH_ROWS_AHEAD, false);
         int64_t row = lhk_flash_query_row(plan, tile->task, r);
         const void *from = lhk_row(q, tile->task->sequence.first_row + row, lhk_flash_query_head(plan, tile->task, r));
         uint32_t *to = (uint32_t *)tile->scratch->q + r * plan->ldq;

@@ -88,18 +88,6 @@ static uint64_t block_bytes(const lhk_kivi_layout *l, int64_t encoded) {
     return lhk_store_used(encoded, l->group, l->block_stride);
 }
 
-/// Exact rows that are held: sinks, then those from `encoded` on.
-static int64_t exact_rows(const lhk_kivi_state *s, int64_t length, int64_t encoded) {
-    const int64_t sinks = lhk_min(s->sinks, length);
-    return sinks + length - lhk_max(encoded, sinks);
-}
-
-/// The token of exact row i.
-static int64_t exact_token(const lhk_kivi_state *s, int64_t length, int64_t encoded, int64_t i) {
-    const int64_t sinks = lhk_min(s->sinks, length);
-    return i < sinks ? i : lhk_max(encoded, sinks) + i - sinks;
-}
-
 static lhk_status fork_state(const lhk_instance *source, lhk_instance *destination, lhk_error *error) {
     const lhk_kivi_state *from = lhk_kivi(source);
     lhk_kivi_state *to = (lhk_kivi_state *)destination;
@@ -125,7 +113,8 @@ typedef struct saved_header {
 static uint64_t save_size(const lhk_instance *store) {
     const lhk_kivi_state *s = lhk_kivi(store);
     const lhk_kivi_layout l = lhk_kivi_layout_of(s);
-    return sizeof(saved_header) + block_bytes(&l, s->encoded) + (uint64_t)exact_rows(s, s->length, s->encoded) * l.exact_row;
+    const uint64_t rows = (uint64_t)lhk_store_exact_rows(s->sinks, s->length, s->encoded);
+    return sizeof(saved_header) + block_bytes(&l, s->encoded) + rows * l.exact_row;
 }
 
 static void save(const lhk_instance *store, uint8_t *out) {
@@ -137,9 +126,9 @@ static void save(const lhk_instance *store, uint8_t *out) {
     out += sizeof header;
     memcpy(out, (const uint8_t *)store + l.blocks, block_bytes(&l, s->encoded));
     out += block_bytes(&l, s->encoded);
-    const int64_t rows = exact_rows(s, s->length, s->encoded);
+    const int64_t rows = lhk_store_exact_rows(s->sinks, s->length, s->encoded);
     for (int64_t i = 0; i < rows; i++, out += l.exact_row)
-        memcpy(out, lhk_kivi_exact(store, &l, exact_token(s, s->length, s->encoded, i), 0), l.exact_row);
+        memcpy(out, lhk_kivi_exact(store, &l, lhk_store_exact_token(s->sinks, s->length, s->encoded, i), 0), l.exact_row);
 }
 
 static lhk_status load(lhk_instance *store, const uint8_t *bytes, uint64_t count, lhk_error *error) {
@@ -152,14 +141,10 @@ static lhk_status load(lhk_instance *store, const uint8_t *bytes, uint64_t count
     const shape own = shape_of(s);
     if (memcmp(&h.shape, &own, sizeof own))
         return lhk_fail(error, LHK_ERROR_CORRUPT, 1, "store: saved state is of another shape or of other options");
-    if (h.length < 0 || h.length > s->capacity)
-        return lhk_fail(error, LHK_ERROR_CAPACITY, 1, "store: saved state holds %lld tokens, capacity is %lld",
-                        (long long)h.length, (long long)s->capacity);
-    if (h.encoded < 0 || h.encoded > h.length || h.length - h.encoded > (int64_t)l.slots)
-        return lhk_fail(error, LHK_ERROR_CORRUPT, 1, "store: saved state holds %lld tokens, %lld of them as codes",
-                        (long long)h.length, (long long)h.encoded);
+    lhk_status status = lhk_store_check_saved_rows(h.length, h.encoded, s->capacity, (int64_t)l.slots, error);
+    if (status) return status;
     const uint64_t blocks = block_bytes(&l, h.encoded);
-    const int64_t rows = exact_rows(s, h.length, h.encoded);
+    const int64_t rows = lhk_store_exact_rows(s->sinks, h.length, h.encoded);
     if (count != sizeof h + blocks + (uint64_t)rows * l.exact_row)
         return lhk_fail(error, LHK_ERROR_CORRUPT, 1, "store: saved state has %llu bytes, %llu expected",
                         (unsigned long long)count, (unsigned long long)(sizeof h + blocks + (uint64_t)rows * l.exact_row));
@@ -169,7 +154,7 @@ static lhk_status load(lhk_instance *store, const uint8_t *bytes, uint64_t count
     memcpy((uint8_t *)store + l.blocks, bytes + sizeof h, blocks);
     bytes += sizeof h + blocks;
     for (int64_t i = 0; i < rows; i++, bytes += l.exact_row)
-        memcpy(lhk_kivi_exact(store, &l, exact_token(s, h.length, h.encoded, i), 0), bytes, l.exact_row);
+        memcpy(lhk_kivi_exact(store, &l, lhk_store_exact_token(s->sinks, h.length, h.encoded, i), 0), bytes, l.exact_row);
     return LHK_OK;
 }
 

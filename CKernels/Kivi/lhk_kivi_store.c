@@ -131,8 +131,7 @@ int64_t lhk_kivi_length(const lhk_instance *store) { return lhk_kivi(store)->len
 void lhk_kivi_bytes(const lhk_instance *store, lhk_store_bytes *out) {
     const lhk_kivi_state *s = lhk_kivi(store);
     const lhk_kivi_layout l = lhk_kivi_layout_of(s);
-    const int64_t sinks = lhk_min(s->sinks, s->length);
-    const uint64_t exact = (uint64_t)(sinks + s->length - lhk_max(s->encoded, sinks));
+    const uint64_t exact = (uint64_t)lhk_store_exact_rows(s->sinks, s->length, s->encoded);
     out->in_use = lhk_store_used(s->encoded, l.group, l.block_stride) + exact * l.exact_row;
     out->capacity = lhk_store_used(s->capacity, l.group, l.block_stride) + (s->sinks + l.slots) * l.exact_row;
     out->bits_per_token = (double)l.block_stride / l.group * 8;

@@ -68,18 +68,48 @@ static inline uint64_t lhk_store_used(int64_t length, uint32_t block_tokens, uin
     return (uint64_t)lhk_round_up(length, block_tokens) / block_tokens * block_bytes;
 }
 
+static inline lhk_status lhk_store_check_saved_length(int64_t length, int64_t capacity, lhk_error *error) {
+    if (length >= 0 && length <= capacity) return LHK_OK;
+    return lhk_fail(error, LHK_ERROR_CAPACITY, 1, "store: saved state holds %lld tokens, capacity is %lld", (long long)length,
+                    (long long)capacity);
+}
+
 /// A saved state of `count` bytes, which should be a header and the blocks of the `length` tokens that it says it holds;
 /// `used` gets the bytes of these.
 static inline lhk_status lhk_store_check_saved(int64_t length, int64_t capacity, uint64_t count, uint64_t header,
                                                uint32_t block_tokens, uint64_t block_bytes, uint64_t *used,
                                                lhk_error *error) {
-    if (length < 0 || length > capacity)
-        return lhk_fail(error, LHK_ERROR_CAPACITY, 1, "store: saved state holds %lld tokens, capacity is %lld",
-                        (long long)length, (long long)capacity);
+    lhk_status status = lhk_store_check_saved_length(length, capacity, error);
+    if (status) return status;
     *used = lhk_store_used(length, block_tokens, block_bytes);
     if (count != header + *used)
         return lhk_fail(error, LHK_ERROR_CORRUPT, 1, "store: saved state has %llu bytes, %llu expected",
                         (unsigned long long)count, (unsigned long long)(header + *used));
+    return LHK_OK;
+}
+
+// ---- stores of codes: tokens [sinks, encoded) are codes, the first `sinks` and those from `encoded` on are exact rows ----
+
+/// Exact rows among the first `length` tokens.
+static inline int64_t lhk_store_exact_rows(int64_t sinks, int64_t length, int64_t encoded) {
+    sinks = lhk_min(sinks, length);
+    return sinks + length - lhk_max(encoded, sinks);
+}
+
+/// The token of exact row i.
+static inline int64_t lhk_store_exact_token(int64_t sinks, int64_t length, int64_t encoded, int64_t i) {
+    sinks = lhk_min(sinks, length);
+    return i < sinks ? i : lhk_max(encoded, sinks) + i - sinks;
+}
+
+/// Checks what a saved state says that it holds, against a store with room for `slots` exact rows after the codes.
+static inline lhk_status lhk_store_check_saved_rows(int64_t length, int64_t encoded, int64_t capacity, int64_t slots,
+                                                    lhk_error *error) {
+    lhk_status status = lhk_store_check_saved_length(length, capacity, error);
+    if (status) return status;
+    if (encoded < 0 || encoded > length || length - encoded > slots)
+        return lhk_fail(error, LHK_ERROR_CORRUPT, 1, "store: saved state holds %lld tokens, %lld of them as codes",
+                        (long long)length, (long long)encoded);
     return LHK_OK;
 }
 
