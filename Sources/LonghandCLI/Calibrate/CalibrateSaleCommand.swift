@@ -19,8 +19,8 @@ struct CalibrateSaleCommand: ParsableCommand {
 
     @Option(help: "Trace of 'longhand trace'; may be given several times.") var trace: [String]
     @Option(name: .shortAndLong, help: "The safetensors file to write.") var output: String
-    @Option(help: "Most error of a head, as a share of its output.") var rho = 0.05
-    @Option(help: "Threshold to begin with: the paper's 0.008, or more where heads leave room.") var from: Float = 0.008
+    @Option(help: "Most error of a head, as a share of its output.") var rho = 0.04
+    @Option(help: "Threshold to begin with; the paper, without a remainder, begins at 0.008.") var from: Float = 0.032
     @Option(help: "Bits of the codes of the estimate: 8 or 4.") var bits = 8
     @Option(help: "Store that outputs are compared over.") var store = "bf16"
     @Option(name: [.customShort("c"), .customLong("ctx-size")], help: "Most tokens of a trace to use; 0: all.") var context = 0
