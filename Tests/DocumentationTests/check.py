@@ -9,8 +9,8 @@ shell lines is known: `longhand` lines are run up to where they would begin (wit
 parsed and nothing is computed), those without files of the reader's are run; scripts of the repository exist; others are
 run by other tests, and must look as there. Blocks of C compile, or stand in the example they are from. Swift lines stand in
 Examples/swift-package. Files and functions named in `code` exist. Every family (a folder of CKernels with an entry) follows the
-naming that others rely on, and has its three lines elsewhere: in Package.swift, README.md and docs/systems.md. Prints what is
-wrong, and a count. Exit code 1 when something is.
+naming that others rely on, and has its three lines elsewhere: in Package.swift, README.md and docs/systems.md. README.md shows
+all parts of Tests/run. Prints what is wrong, and a count. Exit code 1 when something is.
 """
 import argparse
 import json
@@ -141,6 +141,13 @@ def check_names(page, text):
         expect((ROOT / name).exists() or "<" in name or (page.parent / name).exists(), page, f"`{name}` does not exist")
 
 
+def check_summary():
+    """What README.md shows as the end of Tests/run has the parts that it has."""
+    steps = re.findall(r"\bstep ([a-z-]+) ", (ROOT / "Tests/run").read_text())
+    shown = re.findall(r"^([a-z-]+) +passed +\d+ s$", (ROOT / "README.md").read_text(), re.M)
+    expect(steps and steps == shown, ROOT / "README.md", f"the summary of Tests/run shows {shown}, it has {steps}")
+
+
 def check_families(executable):
     """docs/add-a-method.md says what a family touches."""
     listed = re.search(r"^let families = \[(.*?)\]", (ROOT / "Package.swift").read_text(), re.M | re.S)
@@ -184,6 +191,7 @@ with tempfile.TemporaryDirectory() as folder:
         check_swift(page, text)
         check_names(page, text)
 check_families(executable)
+check_summary()
 print("".join(f"FAILED {fault}\n" for fault in faults), end="")
 print(f"{checked - len(faults)} passed, {len(faults)} failed")
 sys.exit(1 if faults else 0)
