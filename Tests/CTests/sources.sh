@@ -13,7 +13,3 @@ for family in "${families[@]}" Layers Linear; do
     flags+=(-ICKernels/"$family"/include)
 done
 sources=("${kernels[@]}" CKernels/Verify/*.c Benchmarks/Kernels/*.c Tests/Fixtures/Subjects/*.c Tests/CTests/*.c)
-# The layers take the types of BLAS from cblas.h, which is the same everywhere: this machine's serves, after all others.
-for folder in /usr/include/*-linux-gnu /usr/include; do
-    [[ -e $folder/cblas.h ]] && flags+=(-idirafter "$folder") && break
-done
