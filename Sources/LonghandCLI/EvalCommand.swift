@@ -88,7 +88,7 @@ struct EvalCommand: ParsableCommand {
 
     func run() throws {
         let parsed = try configurations.map { try EvaluationConfiguration(parsing: $0) }
-        try plot.map(OutputFile.check)
+        if let plot { try OutputFile.check(plot) }
         let registry = try plugins.discover()
         if let recall { return try measureRecall(recall, registry, parsed) }
         let model = try Model(path: model ?? DefaultModel.path(), host: .openMP(workers: threads), linear: linear)
@@ -114,6 +114,7 @@ struct EvalCommand: ParsableCommand {
         let evaluator = try Evaluator(
             model: model, registry: registry, tokens: tokens, configurations: configurations, options: options)
         var progress = Progress(total: evaluator.tokenCount)
+        progress.begin()
         let results = try evaluator.run { progress.show($0) }
         let report = EvalReport(context: context, tokens: evaluator.tokenCount, options: options, results: results)
         Console.out(try report.text(reportFormat))
@@ -129,6 +130,7 @@ struct EvalCommand: ParsableCommand {
         options.haystack = text.map(TaskHaystack.init(document:)) ?? .generated
         let runner = try TaskRunner(model: model, registry: registry, configurations: configurations, options: options)
         var progress = Progress(total: runner.tokenCount)
+        progress.begin()
         let results = try runner.run { progress.show($0) }
         Console.out(try TaskReport(context: context, seed: seed, results: results).text(reportFormat))
         let shown = options.kinds.count > 2 ? "\(options.kinds.count) tasks" : options.kinds.map(\.rawValue).joined(separator: ", ")

@@ -191,6 +191,7 @@ struct RunCommand: ParsableCommand {
     private func read(_ tokens: [Int32], _ session: Session, _ report: inout RunReport) throws {
         var progress = Progress(total: tokens.count)
         let isLong = tokens.count > session.chunk
+        if isLong { progress.begin() }
         let start = ContinuousClock.now
         try session.process(tokens) { done in if isLong { progress.show(done) } }
         report.prefill(seconds: (ContinuousClock.now - start).seconds)

@@ -122,6 +122,22 @@ extension CommandLineTests {
             try expectRefusal(["run", "-f", "no\nsuch\u{1b}[31m\u{7}file"], "no such\\u{1B}[31m\\u{07}file: cannot open")
         }
 
+        /// A file of its name that is no library, found first, stands for a machine without OpenBLAS.
+        @Test func noOpenBLAS() throws {
+            let folder = try TemporaryFolder()
+            try folder.write(Data(), to: "libopenblas.so.0")
+            try expectRefusal(
+                ["run", "-p", "x", "-n", "1", "--linear", "f32"], "install libopenblas-dev",
+                environment: ["LD_LIBRARY_PATH": folder.path])
+        }
+
+        /// Said before the work, not after it.
+        @Test func outputsThatCannotBeWritten() throws {
+            let command = ["calibrate", "sale", "--trace", "/nonexistent", "-o"]
+            try expectRefusal(command + ["/dev/null"], "/dev/null: cannot be written: it is not a regular file")
+            try expectRefusal(command + ["/tmp"], "/tmp: cannot be written: it is a directory")
+        }
+
         @Test func filesThatAreNoModels() throws {
             let folder = try TemporaryFolder()
             func refuse(_ name: String, _ reason: String) throws {

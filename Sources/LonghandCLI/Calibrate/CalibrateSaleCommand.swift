@@ -40,7 +40,8 @@ struct CalibrateSaleCommand: ParsableCommand {
     }
 
     func run() throws {
-        for path in [output, heatMap].compactMap({ $0 }) { try OutputFile.check(path) }
+        try OutputFile.check(output, asRegularFile: true)
+        if let heatMap { try OutputFile.check(heatMap) }
         let registry = try plugins.discover()
         let traces = try trace.map { try TraceFile(path: $0) }
         var options = SaleCalibrationOptions()
@@ -48,7 +49,8 @@ struct CalibrateSaleCommand: ParsableCommand {
         options.tokens = context == 0 ? nil : context
         let calibrator = try SaleCalibrator(
             traces: traces, registry: registry, host: .openMP(workers: threads), options: options)
-        var progress = Progress(total: calibrator.heads)
+        var progress = Progress(total: calibrator.heads, verb: "calibrating", unit: "heads")
+        progress.begin()
         let result = SaleCalibration(heads: try calibrator.run { progress.show($0) })
         let source = traces[0].file.metadata
         try result.write(
