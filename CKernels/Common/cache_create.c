@@ -16,18 +16,19 @@ static const char *const slot_roles[slot_count] = {LHK_ROLE_STORE, LHK_ROLE_SELE
 lhk_status lhk_cache_fail(const lhk_cache *cache, uint32_t index, int slot, lhk_status status, lhk_error *inner,
                           lhk_error *error) {
     inner->text[sizeof inner->text - 1] = 0;
-    return lhk_fail(error, status, -1, "layer %u: %s '%s': %s", index, slot_words[slot], cache->specs[slot].name,
+    return lhk_fail(error, status, -1, "layer %u: %s '%s': %s", index, slot_words[slot], lhk_cache_spec(cache, index, slot)->name,
                     inner->text[0] ? inner->text : "failed without a reason");
 }
 
 lhk_problem lhk_cache_problem(const lhk_cache *cache, uint32_t index, int slot) {
     const lhk_bound_layer *layer = &cache->layers[index];
+    const lhk_spec *spec = lhk_cache_spec(cache, index, slot);
     // Options of the position method change what its parameters say, which only that method can tell.
     const bool known = cache->methods[slot_position].method &&
                        (slot == slot_position || !cache->specs[slot_position].option_count);
     return (lhk_problem){
         .struct_size = sizeof(lhk_problem),
-        .option_count = cache->specs[slot].option_count,
+        .option_count = spec->option_count,
         .query_heads = layer->shape.query_heads,
         .kv_heads = layer->shape.kv_heads,
         .head_dim_k = layer->shape.head_dim_k,
@@ -37,7 +38,7 @@ lhk_problem lhk_cache_problem(const lhk_cache *cache, uint32_t index, int slot) 
         .output_dtype = LHK_DTYPE_F32,
         .query_rows = slot == slot_decode ? 1 : cache->max_rows,
         .keys = cache->capacity,
-        .options = cache->specs[slot].option_count ? cache->specs[slot].options : NULL,
+        .options = spec->option_count ? spec->options : NULL,
         .params = &layer->shape.params,
         .position = known ? &layer->shape.position : NULL,
         .layer = index,
@@ -133,6 +134,34 @@ static bool copy_floats(const float *source, size_t count, const float **out) {
     return true;
 }
 
+/// Parses `text`, the specification of a method, and finds that method.
+static lhk_status find_method(const lhk_cache *cache, int slot, const char *text, lhk_spec *spec, lhk_registration *method,
+                              lhk_error *error) {
+    lhk_status status = lhk_spec_parse(text, spec, error);
+    if (status || (slot == slot_position && !strcmp(spec->text, "none"))) return status;
+    return lhk_registry_find(cache->registry, slot_roles[slot], spec->name, method, error);
+}
+
+/// Sets the store of layer `index` to `text`, unless it is the configuration's.
+static lhk_status choose_store(lhk_cache *cache, uint32_t index, const char *text, lhk_error *error) {
+    lhk_bound_layer *layer = &cache->layers[index];
+    layer->shape.store = NULL;
+    if (!text || !strcmp(text, cache->specs[slot_store].text)) return LHK_OK;
+    lhk_own_store **at = &cache->own_stores;
+    while (*at && strcmp((*at)->spec.text, text)) at = &(*at)->next;
+    if (!*at) {
+        lhk_own_store *own = calloc(1, sizeof *own);
+        if (!own) return lhk_fail(error, LHK_ERROR_MEMORY, -1, "no memory for the store of layer %u", index);
+        *at = own;
+        lhk_error inner = {.struct_size = sizeof inner};
+        lhk_status status = find_method(cache, slot_store, text, &own->spec, &own->method, &inner);
+        if (status) return lhk_fail(error, status, 0, "layer %u: store '%.60s': %s", index, text, inner.text);
+    }
+    layer->own_store = *at;
+    layer->shape.store = (*at)->spec.text;
+    return LHK_OK;
+}
+
 static lhk_status copy_layers(lhk_cache *cache, const lhk_cache_config *config, lhk_error *error) {
     bool positions = cache->methods[slot_position].method != NULL;
     // The caller's array has the stride of the caller's headers.
@@ -161,6 +190,8 @@ static lhk_status copy_layers(lhk_cache *cache, const lhk_cache_config *config, 
         lhk_error inner = {.struct_size = sizeof inner};
         status = lhk_parameters_copy(parameters, to->parameter_count, &to->parameters, &inner);
         if (status) return lhk_fail(error, status, 0, "layer %u: %s", i, inner.text);
+        status = choose_store(cache, i, to->store, error);
+        if (status) return status;
     }
     return LHK_OK;
 }
@@ -170,11 +201,7 @@ static lhk_status find_methods(lhk_cache *cache, const lhk_cache_config *config,
                                            config->position};
     for (int slot = 0; slot < slot_count; slot++) {
         lhk_error inner = {.struct_size = sizeof inner};
-        lhk_status status = lhk_spec_parse(texts[slot], &cache->specs[slot], &inner);
-        if (!status && slot == slot_position && !strcmp(cache->specs[slot].text, "none")) continue;
-        if (!status)
-            status = lhk_registry_find(cache->registry, slot_roles[slot], cache->specs[slot].name, &cache->methods[slot],
-                                       &inner);
+        lhk_status status = find_method(cache, slot, texts[slot], &cache->specs[slot], &cache->methods[slot], &inner);
         if (status) return lhk_fail(error, status, 0, "%s '%.60s': %s", slot_words[slot], texts[slot], inner.text);
     }
     cache->shared_selector = !strcmp(cache->specs[slot_prefill].text, cache->specs[slot_decode].text);
@@ -185,10 +212,11 @@ static lhk_status find_methods(lhk_cache *cache, const lhk_cache_config *config,
 
 static lhk_status bind(lhk_cache *cache, uint32_t index, int slot, lhk_error *error) {
     lhk_bound *bound = &cache->layers[index].bound[slot];
-    if (!cache->methods[slot].method || (slot == slot_decode && cache->shared_selector)) return LHK_OK;
+    const lhk_registration *method = lhk_cache_method(cache, index, slot);
+    if (!method->method || (slot == slot_decode && cache->shared_selector)) return LHK_OK;
     lhk_problem problem = lhk_cache_problem(cache, index, slot);
     lhk_error inner = {.struct_size = sizeof inner};
-    lhk_status status = lhk_method_resolve(cache->methods[slot].method, &problem, cache->host, &bound->variant, &inner);
+    lhk_status status = lhk_method_resolve(method->method, &problem, cache->host, &bound->variant, &inner);
     if (status) return lhk_cache_fail(cache, index, slot, status, &inner, error);
     return lhk_bound_create(cache, index, slot, bound, error);
 }
@@ -267,6 +295,10 @@ void lhk_cache_destroy(lhk_cache *cache) {
         lhk_parameters_free(layer->shape.parameters);
     }
     free(cache->layers);
+    for (lhk_own_store *own = cache->own_stores, *next; own; own = next) {
+        next = own->next;
+        free(own);
+    }
     lhk_pages_unmap(&cache->selector_workspace);
     lhk_pages_unmap(&cache->attention_workspace);
     lhk_pages_unmap(&cache->rows);
