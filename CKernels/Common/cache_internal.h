@@ -70,6 +70,14 @@ static inline const lhk_selector_ops *lhk_selector_of(const lhk_bound *bound) {
 }
 static inline lhk_instance *lhk_instance_of(const lhk_bound *bound) { return (lhk_instance *)bound->state.data; }
 
+/// What messages call a slot.
+const char *lhk_slot_word(int slot);
+
+/// Whether `config` can be bound at all; its layers are looked at by lhk_cache_configure.
+lhk_status lhk_cache_check_config(const lhk_cache_config *config, lhk_error *LHK_NULLABLE error);
+/// Finds the methods of `config` and copies its layers. After a failure the cache can be destroyed.
+lhk_status lhk_cache_configure(lhk_cache *cache, const lhk_cache_config *config, lhk_error *LHK_NULLABLE error);
+
 /// The problem that `slot` of layer `index` is bound for. It points into the cache.
 lhk_problem lhk_cache_problem(const lhk_cache *cache, uint32_t index, int slot);
 

@@ -115,7 +115,8 @@ extension CacheConfiguration {
                     }
                 guard isThere else {
                     throw LonghandError(
-                        .argument, "store of layers \"\(candidate)\": the model has no "
+                        .argument,
+                        "store of layers \"\(candidate)\": the model has no "
                             + (part == .windowed || part == .global
                                 ? "\(part) layers" : "layers \(part); it has \(layers.count), from 0 on"))
                 }

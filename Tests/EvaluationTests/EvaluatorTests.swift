@@ -139,15 +139,17 @@ import Testing
         #expect(all.methods.store == "q8:group=32,rotate=1" && all.methods.decode == "window:size=4")
         #expect(all.methods.prefill == "sale:a=b" && all.methods.position == "rope:factor=2" && all.methods.attention == "flash")
         let mixed = try EvaluationConfiguration(parsing: "m: store-layers=windowed:bf16 store=f16 store-layers=0-1,29:q4:rotate=1")
-        #expect(mixed.methods.layerStores == [
-            LayerStore(layers: [.windowed], store: "bf16"),
-            LayerStore(layers: [.range(0...1), .range(29...29)], store: "q4:rotate=1"),
-        ])
+        #expect(
+            mixed.methods.layerStores == [
+                LayerStore(layers: [.windowed], store: "bf16"),
+                LayerStore(layers: [.range(0...1), .range(29...29)], store: "q4:rotate=1"),
+            ])
         #expect(mixed.methods.storeDescription == "f16 (windowed: bf16; 0-1,29: q4:rotate=1)")
         #expect(try EvaluationConfiguration(parsing: "plain:").methods == CacheConfiguration(layers: [], capacity: 0))
         for text in [
             "", "store=bf16", ": store=bf16", "a: store", "a: store=", "a: colour=red", "a: store=f32 store=bf16",
-            "a: =f32", "a: store-layers=", "a: store-layers=3", "a: store-layers=3:", "a: store-layers=3-:f32", "window decode=window:size=3", "a\u{1}: store=f32", String(repeating: "n", count: 61) + ":",
+            "a: =f32", "a: store-layers=", "a: store-layers=3", "a: store-layers=3:", "a: store-layers=3-:f32",
+            "window decode=window:size=3", "a\u{1}: store=f32", String(repeating: "n", count: 61) + ":",
         ] {
             let error = #expect(throws: ModelError.self, "\(text)") { try EvaluationConfiguration(parsing: text) }
             #expect(error?.description.contains { $0.isNewline } == false)
