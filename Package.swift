@@ -80,7 +80,8 @@ var targets: [Target] = [
     .testTarget(
         name: "CommVQTests",
         dependencies: [
-            "CLonghand", "Longhand", "LonghandCommVQ", "LonghandCommon", "LonghandModel", "LonghandRope", "LonghandTestSupport",
+            "CLonghand", "Longhand", "LonghandCommVQ", "LonghandCommon", "LonghandDenseStore", "LonghandFlashAttention",
+            "LonghandModel", "LonghandRope", "LonghandTestSupport", "LonghandWindow",
         ],
         swiftSettings: swiftSettings),
     .testTarget(

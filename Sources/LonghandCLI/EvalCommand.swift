@@ -30,7 +30,8 @@ struct EvalCommand: ParsableCommand {
               longhand eval --recall trace.safetensors --decode-from 3072 --config "quest: decode=quest:budget=128"
 
             A configuration is NAME: followed by KEY=METHOD words, with the keys store, prefill, decode, attention and \
-            position; what is not given is as in 'longhand run'.
+            position; what is not given is as in 'longhand run'. store-layers=LAYERS:METHOD, as in \
+            store-layers=windowed:bf16 or store-layers=0-1,29:q4, gives some layers another store.
             """)
 
     @Option(name: .shortAndLong, help: "GGUF file of the model (default: the cached SmolLM2-135M-Instruct).") var model: String?

@@ -13,6 +13,9 @@ extension CommandLineTests {
             (["run", "-p"], "Missing value for '-p"),
             (["run", "-p", "x", "-n"], "Missing value for '-n"),
             (["run", "-p", "x", "--store"], "Missing value for '--store"),
+            (["run", "-p", "x", "--store-layers"], "Missing value for '--store-layers"),
+            (["run", "-p", "x", "--store-layers", "3-1: f32"], "--store-layers: store of layers \"3-1: f32\": must be LAYERS:"),
+            (["run", "-p", "x", "--store-layers", "all: f32"], "numbers, ranges, windowed or global"),
             (["run", "-p", "x", "--frobnicate"], "--frobnicate"),
             (["run", "-p", "x", "y"], "Unexpected argument 'y'"),
             (["run", "-p", "x", "-p", "y", "z"], "Unexpected argument 'z'"),
@@ -63,6 +66,13 @@ extension CommandLineTests {
 
         static let methods: [([String], String)] = [
             (["--store", "nonsense"], "no store 'nonsense'; known: bf16, commvq, f16"),
+            (["--store-layers", "windowed: bf16"], "store of layers \"windowed: bf16\": the model has no windowed layers"),
+            (["--store-layers", "3,30: f16"], "store of layers \"3,30: f16\": the model has no layers 30; it has 30, from 0 on"),
+            (["--store-layers", "0-3: f16", "--store-layers", "3: q4"], "layer 3 is named twice: in \"0-3: f16\" and in \"3: q4\""),
+            (["--store-layers", "3: nonsense"], "layer 3: store 'nonsense': no store 'nonsense'; known: bf16"),
+            (["--store-layers", "3: q4:colour=red"], "layer 3: store 'q4': "),
+            (["--store-layers", "3: commvq"], "layer 3: store 'commvq': commvq needs codebooks"),
+            (["--store-layers", "3: commvq:calibration=/nowhere/x"], "/nowhere/x"),
             (["--prefill", "nonsense"], "no selector 'nonsense'; known: adamas, all, pooled, quest, random, sale, window"),
             (["--decode", "nonsense:budget=3"], "no selector 'nonsense'"),
             (["--attention", "nonsense"], "no attention 'nonsense'; known: flash"),

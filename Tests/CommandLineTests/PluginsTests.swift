@@ -76,7 +76,7 @@ extension CommandLineTests {
             let rejected = try #require(try listing("--rejected", environment: environment).rejected)
             #expect(rejected.count == 2)
             #expect(rejected[0].path.hasSuffix("libLonghandOtherPlugin.so"))
-            #expect(rejected[0].reason.contains("ABI 2.2"))
+            #expect(rejected[0].reason.contains("ABI 2.3"))
             #expect(rejected[1].reason.contains("no ELF header"))
             let text = try longhand("plugins", "--rejected", environment: environment).stdout
             for item in rejected { #expect(text.contains("rejected \(item.path): \(item.reason)")) }
