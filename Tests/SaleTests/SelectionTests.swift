@@ -87,7 +87,8 @@ import Testing
     }
 
     /// What is skipped of a segment counts as its mean key and value, with a weight of at most the threshold.
-    @Test(arguments: [(UInt32(16), UInt32(8)), (32, 8), (16, 4)]) func remainderIsThatOfTheSegments(_ block: UInt32, _ bits: UInt32) throws {
+    @Test(arguments: [(UInt32(16), UInt32(8)), (32, 8), (16, 4)])
+    func remainderIsThatOfTheSegments(_ block: UInt32, _ bits: UInt32) throws {
         var p = Prefill(rows: 500, seed: 23), normals = Normals(seed: 29)
         (p.block, p.bits, p.tau) = (block, bits, 0.2)
         p.values = normals.array(p.keyCount * p.kvHeads * p.valueDim)
@@ -101,7 +102,8 @@ import Testing
                 let own = (0...row).filter { $0 < 32 || $0 >= 32 * (1 + middle) }.map { p.score(row, $0, head) }
                 let top = own.max()!, limit = top + log(own.reduce(0) { $0 + exp($1 - top) }) + log(Double(p.tau))
                 var mass = 0.0, sum = [Double](repeating: 0, count: p.valueDim)
-                for first in stride(from: 32, to: 32 * (1 + middle), by: 128) where !(head / 2 == 1 && (first..<first + 128).contains(200)) {
+                for first in stride(from: 32, to: 32 * (1 + middle), by: 128) {
+                    if head / 2 == 1 && (first..<first + 128).contains(200) { continue }
                     let tokens = first..<first + 128, skipped = tokens.filter { !chosen.contains($0 / width) }.count
                     let score = tokens.reduce(0.0) { $0 + p.score(row, $1, head) } / 128
                     let weight = Double(skipped) * exp(min(score, limit))

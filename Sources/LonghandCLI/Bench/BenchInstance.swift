@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLonghand
+import Foundation
 import Longhand
 import LonghandBench
+import LonghandModel
 
 /// A registered method and what instances of it are made from.
 struct BenchMethod {
@@ -70,13 +72,15 @@ struct BenchPart: Hashable {
     /// Estimated nanoseconds on one worker, or the reason why it cannot do the problem.
     func cost(_ problem: BenchProblem, panels: lhk_dtype, host: KernelHost) throws -> Double {
         var cost = lhk_cost()
-        try withSubject(problem, panels) { subject in try check { lhk_bench_fits(subject, host.raw, &cost, $0) } }
+        let parameters = try BenchParameters(self, problem)
+        try withSubject(problem, panels, parameters) { subject in try check { lhk_bench_fits(subject, host.raw, &cost, $0) } }
         return cost.time
     }
 
-    /// Lends the description of an instance to `body`.
+    /// Lends the description of an instance to `body`; `parameters` must outlive the instance.
     func withSubject(
-        _ problem: BenchProblem, _ panels: lhk_dtype, _ body: (UnsafePointer<lhk_bench_subject>) throws -> Void
+        _ problem: BenchProblem, _ panels: lhk_dtype, _ parameters: BenchParameters,
+        _ body: (UnsafePointer<lhk_bench_subject>) throws -> Void
     ) throws {
         var params = lhk_attention_params()
         params.struct_size = UInt32(MemoryLayout<lhk_attention_params>.size)
@@ -92,7 +96,8 @@ struct BenchPart: Hashable {
         (raw.head_dim_k, raw.head_dim_v) = (UInt32(problem.dimK), UInt32(problem.dimV))
         (raw.query_dtype, raw.kv_dtype, raw.output_dtype) = (LHK_DTYPE_F32, panels, LHK_DTYPE_F32)
         (raw.query_rows, raw.keys) = (Int64(problem.rows), Int64(problem.keys))
-        raw.layer = 16  // one in the middle: methods may treat the first ones apart, as adamas does, which selects all there
+        raw.layer = UInt32(problem.layer)
+        (raw.parameters, raw.parameter_count) = (parameters.raw.map { UnsafePointer($0) }, UInt32(parameters.count))
         try withUnsafePointer(to: params) { params in
             try withUnsafePointer(to: position) { position in
                 raw.params = params
@@ -110,13 +115,43 @@ struct BenchPart: Hashable {
     }
 }
 
+/// What a calibration has for a layer, as kernels take it; the memory is its own.
+final class BenchParameters {
+    let raw: UnsafeMutablePointer<lhk_parameter>?
+    let count: Int
+    private var lent: [UnsafeMutableRawPointer] = []
+
+    init(_ part: BenchPart, _ problem: BenchProblem) throws {
+        let list = try CalibrationFile.parameters(of: part.spec, layer: problem.layer)
+        count = list.count
+        raw = list.isEmpty ? nil : .allocate(capacity: list.count)
+        for (index, parameter) in list.enumerated() {
+            let name = strdup(parameter.name)!, values = UnsafeMutablePointer<Float>.allocate(capacity: max(1, parameter.values.count))
+            values.initialize(from: parameter.values, count: parameter.values.count)
+            lent += [UnsafeMutableRawPointer(values)]
+            let tensor = try? Tensor(UnsafeMutableRawPointer(values), shape: parameter.shape)
+            (raw! + index).initialize(to: lhk_parameter(name: name, tensor: tensor?.raw ?? lhk_tensor()))
+        }
+    }
+
+    deinit {
+        for index in 0..<count { free(UnsafeMutableRawPointer(mutating: raw![index].name)) }
+        for values in lent { values.deallocate() }
+        raw?.deallocate()
+    }
+}
+
 /// An instance of a part.
 final class BenchInstance {
     let raw: OpaquePointer
+    private let parameters: BenchParameters
 
     init(_ part: BenchPart, _ problem: BenchProblem, panels: lhk_dtype = LHK_DTYPE_NONE, host: KernelHost) throws {
         var handle: OpaquePointer?
-        try part.withSubject(problem, panels) { subject in try check { lhk_bench_create(subject, host.raw, &handle, $0) } }
+        parameters = try BenchParameters(part, problem)
+        try part.withSubject(problem, panels, parameters) { subject in
+            try check { lhk_bench_create(subject, host.raw, &handle, $0) }
+        }
         raw = handle!
     }
 

@@ -11,6 +11,8 @@ struct BenchProblem: Hashable {
     /// Keys that a query sees, its own included; nil: all.
     var window: Int?
     var rows = 0, keys = 0, batch = 1
+    /// Of the model: whose calibration methods take. In the middle unless given, for methods may treat the first ones apart.
+    var layer = 16
 
     /// E.g. `llama-3.1-8b/8192`, `llama-3.1-8b/1024@65536` or `llama-3.1-8b/8192x8`.
     var label: String {
@@ -46,8 +48,9 @@ struct BenchProblem: Hashable {
 /// - `window=W`: a query sees W keys, its own included.
 /// - `prefill=N`: N tokens from the first on; `ROWS@N`: the last ROWS of N. `decode=N`: the last of N.
 /// - `batch=B`: sequences of one call.
+/// - `layer=L`: the model's layer, for methods with a calibration.
 enum BenchShapes {
-    static let keys: Set<String> = ["heads", "dim", "window", "prefill", "decode", "batch"]
+    static let keys: Set<String> = ["heads", "dim", "window", "prefill", "decode", "batch", "layer"]
 
     static func read(path: String) throws -> [BenchProblem] {
         try parse(Document(path: path, limit: 1 << 20).text, file: path)
@@ -100,6 +103,7 @@ enum BenchShapes {
         let dims = try numbers("dim", dim, 1...1024, separator: "/")
         guard dims.count <= 2 else { throw Failure("dim=\(dim): must be D or K/V") }
         (problem.queryHeads, problem.kvHeads, problem.dimK, problem.dimV) = (counts[0], counts[1], dims[0], dims.last!)
+        if let layer = fields["layer"] { problem.layer = try numbers("layer", layer, 0...65535)[0] }
         if let window = fields["window"] { problem.window = try numbers("window", window, 1...1 << 30)[0] }
     }
 

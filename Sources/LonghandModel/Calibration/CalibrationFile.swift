@@ -33,6 +33,12 @@ public struct CalibrationFile {
         self.file = file
         self.layers = layers
     }
+
+    /// What the method of a specification has for a layer in the file of its option `calibration`; without one, nothing.
+    package static func parameters(of specification: String, layer: Int) throws -> [CalibratedParameter] {
+        guard let (method, path) = CacheConfiguration.calibration(of: specification) else { return [] }
+        return try CalibrationFile(path: path, method: method).layers[layer] ?? []
+    }
 }
 
 extension CacheLayer {
@@ -78,7 +84,7 @@ extension CacheConfiguration {
     }
 
     /// Method and file of a specification with the option `calibration`; what else it says is checked where methods are bound.
-    private static func calibration(of specification: String) -> (method: String, path: String)? {
+    fileprivate static func calibration(of specification: String) -> (method: String, path: String)? {
         guard let parsed = try? MethodSpecification(specification, role: "method") else { return nil }
         return parsed.options.first { $0.key == "calibration" }.map { (parsed.name, $0.value) }
     }

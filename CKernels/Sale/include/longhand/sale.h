@@ -85,15 +85,16 @@ typedef struct lhk_sale_args {
     uint32_t reserved2;
 } lhk_sale_args;
 
-/// Exact bytes of workspace for `args` (data pointers are not looked at, but for whether v has any) with `workers` workers. [thread-safe]
+/// Exact bytes of workspace for `args` (data pointers are not looked at, but for whether v has any) with `workers` workers.
+/// [thread-safe]
 LHK_API lhk_status lhk_sale_workspace(const lhk_sale_args *args, uint32_t workers, uint64_t *bytes,
                                       lhk_error *LHK_NULLABLE error);
 
 /// Quantises all keys and selects. `out` becomes LHK_SELECTION_BLOCKS with tiles of LHK_SALE_TILE_ROWS rows, or
 /// LHK_SELECTION_ALL where nothing may be skipped: one row, no causal mask, a left or right window, or at most 256 keys.
-/// It points into `workspace`, aligned to LHK_ALIGNMENT. ALiBi is LHK_ERROR_UNSUPPORTED, and so is a softcap with `v`. Uses the best variant that `host`
-/// allows; the same result for any number of workers, and for any cut of a prompt into calls of multiples of 64 rows.
-/// [thread-safe with distinct workspaces]
+/// It points into `workspace`, aligned to LHK_ALIGNMENT. ALiBi is LHK_ERROR_UNSUPPORTED, and so is a softcap with `v`.
+/// Uses the best variant that `host` allows; the same result for any number of workers, and for any cut of a prompt into
+/// calls of multiples of 64 rows. [thread-safe with distinct workspaces]
 LHK_API lhk_status lhk_sale_select(const lhk_sale_args *args, const lhk_host *host, const lhk_workspace *workspace,
                                    lhk_selection *out, lhk_error *LHK_NULLABLE error);
 
