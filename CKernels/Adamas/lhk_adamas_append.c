@@ -39,12 +39,11 @@ static void put_key(const append_job *job, int64_t head, uint8_t *block, int64_t
     }
 }
 
-static void transform(const append_job *job, int64_t row, int64_t head, float *y) {
+static void load_key(const append_job *job, int64_t row, int64_t head, float *y) {
     const lhk_adamas_config *c = &job->index->config;
     const void *from = lhk_row(job->k, row, head);
     if (job->k->dtype == LHK_DTYPE_F32) memcpy(y, from, c->dim_k * sizeof *y);
     else for (int64_t i = 0; i < c->dim_k; i++) y[i] = lhk_load_element(from, job->k->dtype, i);
-    lhk_adamas_kernel_of(job->index)->hadamard(y, c->dim_k);
 }
 
 static void code_task(void *context, int64_t task, uint32_t worker) {
@@ -56,8 +55,9 @@ static void code_task(void *context, int64_t task, uint32_t worker) {
     uint8_t *block = lhk_adamas_block(c, &job->parts, b, head);
     float y[LHK_ADAMAS_MOST_DIM + 16] __attribute__((aligned(64)));
     for (int64_t token = begin; token < end; token++) {
-        if (job->k) transform(job, token - job->origin, head, y);
+        if (job->k) load_key(job, token - job->origin, head, y);
         else memcpy(y, job->parts.raw + (head * c->sample + token) * c->dim_k, c->dim_k * sizeof *y);
+        lhk_adamas_transform(c, job->parts.balance + head * c->dim_k, y, lhk_adamas_kernel_of(job->index));
         put_key(job, head, block, token % LHK_ADAMAS_BLOCK, y);
     }
 }
@@ -76,15 +76,15 @@ static void raw_task(void *context, int64_t head, uint32_t worker) {
     const append_job *job = context;
     const lhk_adamas_config *c = &job->index->config;
     for (int64_t token = job->first; token < job->end; token++)
-        transform(job, token - job->origin, head, job->parts.raw + (head * c->sample + token) * c->dim_k);
+        load_key(job, token - job->origin, head, job->parts.raw + (head * c->sample + token) * c->dim_k);
 }
 
 static void calibrate_task(void *context, int64_t head, uint32_t worker) {
     (void)worker;
     const append_job *job = context;
     const lhk_adamas_config *c = &job->index->config;
-    lhk_adamas_calibrate(c, job->parts.raw + head * c->sample * c->dim_k, c->sample, job->parts.mean + head * c->dim_k,
-                         &job->parts.levels[head], lhk_adamas_kernel_of(job->index));
+    lhk_adamas_calibrate(c, job->parts.raw + head * c->sample * c->dim_k, c->sample, job->parts.balance + head * c->dim_k,
+                         job->parts.mean + head * c->dim_k, &job->parts.levels[head], lhk_adamas_kernel_of(job->index));
 }
 
 void lhk_adamas_code_sample(lhk_instance *index, const lhk_host *host) {

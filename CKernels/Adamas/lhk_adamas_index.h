@@ -12,6 +12,7 @@
 #define LHK_ADAMAS_ASYMMETRIC 1u
 #define LHK_ADAMAS_EXACT 2u  ///< true scores, read from the store: what any selector can be held against; keeps no codes
 #define LHK_ADAMAS_MOST_SAMPLE 4096
+#define LHK_ADAMAS_LEAST_VARIANCE 1e-6  ///< of a channel, of the average; channels of less are scaled like this
 #define LHK_ADAMAS_LISTS_QUERY 0u  ///< a list per query head
 #define LHK_ADAMAS_LISTS_UNION 1u  ///< per KV head: what any of its query heads picks
 #define LHK_ADAMAS_LISTS_KV 2u     ///< per KV head: by the sum of the scores of its query heads
@@ -20,7 +21,8 @@
 typedef struct lhk_adamas_config {
     uint32_t query_heads, kv_heads, dim_k, dim_v;
     uint32_t scoring, remainder, lists, center;
-    uint32_t passive, reserved;
+    uint32_t passive;
+    uint32_t balance;  ///< channels are scaled before the transform
     int64_t budget, sinks, recent;  ///< tokens of a list; of these the first and last ones, always taken
     int64_t sample;                 ///< tokens that thresholds, mean and levels are fixed from
     int64_t capacity, query_rows;
@@ -44,8 +46,9 @@ struct lhk_instance {
 /// Pieces of the state, behind the instance. Blocks are [block][kv_head], values of a block of 256 tokens.
 typedef struct lhk_adamas_parts {
     lhk_adamas_levels *levels;  ///< [kv_heads]
+    float *balance;             ///< [kv_heads][dim_k]: factors of a key's channels; a query is divided by them
     float *mean;                ///< [kv_heads][dim_k]
-    float *raw;                 ///< [kv_heads][sample][dim_k]: transformed keys of the first tokens
+    float *raw;                 ///< [kv_heads][sample][dim_k]: keys of the first tokens
     uint8_t *blocks;
     float *sums;     ///< [blocks + 1][kv_heads][dim_v]: sum of the values of all blocks before
     float *partial;  ///< [kv_heads][dim_v]: the same for the tokens of the last, incomplete block
@@ -66,9 +69,11 @@ static inline uint8_t *lhk_adamas_block(const lhk_adamas_config *c, const lhk_ad
 
 lhk_status lhk_adamas_configure(const lhk_problem *problem, lhk_adamas_config *out, lhk_error *error);
 
-/// Fixes thresholds, mean and levels of one head from `rows` transformed keys [rows][dim].
-void lhk_adamas_calibrate(const lhk_adamas_config *config, const float *raw, int64_t rows, float *mean,
+/// Fixes factors, thresholds, mean and levels of one head from `rows` keys [rows][dim].
+void lhk_adamas_calibrate(const lhk_adamas_config *config, const float *raw, int64_t rows, float *balance, float *mean,
                           lhk_adamas_levels *levels, const lhk_adamas_kernel *kernel);
+/// x = H (balance * x): a key as codes see it.
+void lhk_adamas_transform(const lhk_adamas_config *config, const float *balance, float *x, const lhk_adamas_kernel *kernel);
 /// Order statistic number `rank` of values that are taken through `at`; infinities and NaN count as 0.
 float lhk_adamas_order_statistic(float (*at)(const void *context, int64_t i), const void *context, int64_t count,
                                  int64_t rank);

@@ -45,14 +45,14 @@ static lhk_status read_budget(const lhk_problem *problem, lhk_adamas_config *c, 
 
 lhk_status lhk_adamas_configure(const lhk_problem *problem, lhk_adamas_config *out, lhk_error *error) {
     static const char *const names[] = {"budget", "dense_layers", "scoring", "remainder", "lists",
-                                        "sinks",  "recent",       "sample",  "center"};
+                                        "sinks",  "recent",       "sample",  "center",    "balance"};
     static const char *const scorings[] = {"manhattan", "asymmetric", "exact", NULL};
     static const char *const lists[] = {"query", "union", "kv", NULL};
     lhk_adamas_config c = {.query_heads = problem->query_heads, .kv_heads = problem->kv_heads, .dim_k = problem->head_dim_k,
                            .dim_v = problem->head_dim_v, .capacity = problem->keys, .query_rows = problem->query_rows,
                            .budget = 128, .sample = 512, .scoring = LHK_ADAMAS_ASYMMETRIC};
     const lhk_attention_params *params = problem->params;
-    int64_t dense_layers = 2, remainder = 0, center = 0;
+    int64_t dense_layers = 2, remainder = 0, center = 0, balance = 0;
     lhk_status status = check_shape(problem, error);
     if (!status) status = lhk_options_known(problem, "adamas", names, sizeof names / sizeof *names, error);
     if (!status) status = read_word(problem, "scoring", scorings, &c.scoring, error);
@@ -60,11 +60,12 @@ lhk_status lhk_adamas_configure(const lhk_problem *problem, lhk_adamas_config *o
     if (asymmetric) c.lists = LHK_ADAMAS_LISTS_UNION;
     if (!status) status = read_word(problem, "lists", lists, &c.lists, error);
     if (!status) status = read_budget(problem, &c, error);
-    center = asymmetric;
+    center = balance = asymmetric;
     remainder = asymmetric && !(params && params->softcap > 0);
     if (!status) status = lhk_option_int(problem, "adamas", "dense_layers", 0, 1 << 20, &dense_layers, error);
     if (!status) status = lhk_option_int(problem, "adamas", "remainder", 0, 1, &remainder, error);
     if (!status) status = lhk_option_int(problem, "adamas", "center", 0, 1, &center, error);
+    if (!status) status = lhk_option_int(problem, "adamas", "balance", 0, 1, &balance, error);
     if (!status) status = lhk_option_int(problem, "adamas", "sample", 16, LHK_ADAMAS_MOST_SAMPLE, &c.sample, error);
     if (status) return status;
     if (remainder && c.scoring == LHK_ADAMAS_MANHATTAN)
@@ -76,7 +77,8 @@ lhk_status lhk_adamas_configure(const lhk_problem *problem, lhk_adamas_config *o
         return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 1, "adamas: remainder=1 does not know softcaps");
     c.remainder = (uint32_t)remainder;
     c.center = (uint32_t)center;
-    if (c.scoring == LHK_ADAMAS_EXACT) c.center = 0, c.sample = 0;
+    c.balance = (uint32_t)balance;
+    if (c.scoring == LHK_ADAMAS_EXACT) c.center = 0, c.balance = 0, c.sample = 0;
     c.passive = lhk_problem_layer(problem) < dense_layers || (params && params->window_left >= 0);
     *out = c;
     return LHK_OK;
@@ -96,6 +98,7 @@ bool lhk_adamas_carve(const lhk_adamas_config *c, const void *state, lhk_adamas_
                          : LHK_ADAMAS_BLOCK * 16 * (uint64_t)lhk_adamas_words(c->dim_k);
     if (!c->passive) {
         p->levels = lhk_carve(&carver, heads, sizeof *p->levels);
+        p->balance = lhk_carve(&carver, heads * c->dim_k, sizeof(float));
         p->mean = lhk_carve(&carver, heads * c->dim_k, sizeof(float));
         p->raw = lhk_carve(&carver, heads * (uint64_t)c->sample * c->dim_k, sizeof(float));
         carver.overflow |= !lhk_multiply(blocks + 1, heads, &group);
@@ -158,14 +161,14 @@ static lhk_status truncate_tokens(lhk_instance *index, int64_t tokens, lhk_error
 
 typedef struct saved_header {
     uint32_t version, reserved;
-    uint32_t kv_heads, dim_k, scoring, center, passive, unused;
+    uint32_t kv_heads, dim_k, scoring, center, passive, balance;
     int64_t sample, length;
 } saved_header;
 
 static saved_header header_of(const lhk_instance *index) {
     const lhk_adamas_config *c = &index->config;
-    return (saved_header){.version = 1, .kv_heads = c->kv_heads, .dim_k = c->dim_k, .scoring = c->scoring,
-                          .center = c->center, .passive = c->passive, .sample = c->sample, .length = index->length};
+    return (saved_header){.version = 2, .kv_heads = c->kv_heads, .dim_k = c->dim_k, .scoring = c->scoring,
+                          .center = c->center, .passive = c->passive, .balance = c->balance, .sample = c->sample, .length = index->length};
 }
 
 /// Rows of the sample, and bytes of blocks beyond it, that `length` tokens fill. Within the sample, codes follow from rows.
@@ -247,6 +250,7 @@ static lhk_status fork_state(const lhk_instance *source, lhk_instance *destinati
     destination->summed = 0;
     if (c->passive) return LHK_OK;
     memcpy(to.levels, from.levels, c->kv_heads * sizeof *to.levels);
+    memcpy(to.balance, from.balance, (size_t)c->kv_heads * c->dim_k * sizeof *to.balance);
     memcpy(to.mean, from.mean, (size_t)c->kv_heads * c->dim_k * sizeof *to.mean);
     for (int64_t h = 0; h < c->kv_heads; h++)
         memcpy(to.raw + h * c->sample * c->dim_k, from.raw + h * c->sample * c->dim_k,

@@ -60,6 +60,8 @@ void lhk_adamas_query_task(void *context, int64_t head, uint32_t worker) {
         job->room.base[head] = 0;
         return;
     }
+    const float *balance = job->parts.balance + head / job->group * job->c->dim_k;
+    for (int64_t c = 0; job->c->balance && c < job->c->dim_k; c++) y[c] /= balance[c];
     job->kernel->hadamard(y, job->c->dim_k);
     if (job->c->scoring == LHK_ADAMAS_ASYMMETRIC) weigh_query(job, head, y);
     else code_query(job, y, job->room.planes + head * 3 * lhk_adamas_words(job->c->dim_k));

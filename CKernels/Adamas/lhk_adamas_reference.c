@@ -17,7 +17,7 @@ typedef struct formula {
     double *y;       ///< [keys][dim]: transformed keys of one KV head, centred and normalised
     double *rms;     ///< [keys]
     double *sorted;  ///< values of the sample
-    double mean[LHK_ADAMAS_MOST_DIM], thresholds[3], level[4];
+    double balance[LHK_ADAMAS_MOST_DIM], mean[LHK_ADAMAS_MOST_DIM], thresholds[3], level[4];
     double error;    ///< of normalised values, relative: of their scale in f16
 } formula;
 
@@ -40,14 +40,34 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+/// Factors of channels from the keys of the sample, [sample][dim] at y.
+static void prepare_balance(formula *f) {
+    int64_t dim = f->c.dim_k, rows = f->c.sample;
+    double average = 0;
+    for (int64_t c = 0; c < dim; c++) {
+        double sum = 0, squares = 0;
+        for (int64_t j = 0; j < rows; j++) sum += f->y[j * dim + c] / (double)rows;
+        for (int64_t j = 0; j < rows; j++) squares += (f->y[j * dim + c] - sum) * (f->y[j * dim + c] - sum) / (double)rows;
+        f->balance[c] = squares;
+        average += squares / (double)dim;
+    }
+    for (int64_t c = 0; c < dim; c++) {
+        double ratio = f->balance[c] > LHK_ADAMAS_LEAST_VARIANCE * average ? average / f->balance[c] : 1 / LHK_ADAMAS_LEAST_VARIANCE;
+        f->balance[c] = !f->c.balance || average == 0 ? 1 : pow(ratio, 0.25);
+    }
+}
+
 /// Keys of a KV head as codes see them, thresholds and levels.
 static void prepare(formula *f, const lhk_tensor *k, int64_t head) {
     static const double shares[2][3] = {{0.25, 0.5, 0.75}, {0.164, 0.5, 0.836}};
     bool normalised = f->c.scoring == LHK_ADAMAS_ASYMMETRIC;
     int64_t dim = f->c.dim_k, count = f->c.sample * dim, members[4] = {0};
     double sum[4] = {0};
-    for (int64_t j = 0; j < f->keys; j++) {
+    for (int64_t j = 0; j < f->keys; j++)
         for (int64_t c = 0; c < dim; c++) f->y[j * dim + c] = lhk_load_element(lhk_row(k, j, head), k->dtype, c);
+    prepare_balance(f);
+    for (int64_t j = 0; j < f->keys; j++) {
+        for (int64_t c = 0; c < dim; c++) f->y[j * dim + c] *= f->balance[c];
         transform(f->y + j * dim, dim);
     }
     for (int64_t c = 0; c < dim; c++) {
@@ -145,7 +165,7 @@ static void mark(const range *scores, int64_t from, int64_t to, int64_t wanted, 
 
 static void score_head(const formula *f, const lhk_tensor *q, const lhk_tensor *k, int64_t head, range *scores) {
     double hq[LHK_ADAMAS_MOST_DIM], squares = 0, most = 0;
-    for (int64_t c = 0; c < f->c.dim_k; c++) hq[c] = lhk_load_element(lhk_row(q, 0, head), q->dtype, c);
+    for (int64_t c = 0; c < f->c.dim_k; c++) hq[c] = lhk_load_element(lhk_row(q, 0, head), q->dtype, c) / f->balance[c];
     transform(hq, f->c.dim_k);
     for (int64_t c = 0; c < f->c.dim_k; c++) {
         squares += hq[c] * hq[c];
