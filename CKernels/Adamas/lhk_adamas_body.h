@@ -227,8 +227,39 @@ static int64_t LHK_NAME(above)(const float *scores, int64_t begin, int64_t count
     return n;
 }
 
+/// Where the values of a token begin, and in `shift` how far its bf16 is from the upper half of a word.
+LHK_ALWAYS_INLINE const uint8_t *LHK_NAME(value_row)(const lhk_adamas_gather *g, int64_t token, uint32_t *shift) {
+    const uint8_t *block = g->values + (uint64_t)(token / g->block_tokens) * g->block_stride;
+    int64_t t = token % g->block_tokens;
+    *shift = t % 2 ? 0 : 16;
+    return block + (g->pairs ? t / 2 : t) * g->width * 4;
+}
+
+static void LHK_NAME(gather)(const lhk_adamas_gather *g) {
+    const uint32_t upper = g->pairs ? 0xffff0000u : 0xffffffffu;
+    for (int64_t j = 0; j < g->count; j++) {
+        uint32_t shift, later;
+        const uint8_t *row = LHK_NAME(value_row)(g, g->tokens[j], &shift);
+        const uint8_t *ahead = LHK_NAME(value_row)(g, g->tokens[lhk_min(j + LHK_ADAMAS_VALUES_AHEAD, g->count - 1)], &later);
+        if (!g->pairs) shift = 0;
+        for (int64_t c = 0; c < g->width; c += 16) {
+            lhk_adamas_uints word;
+            __builtin_prefetch(ahead + c * 4);
+            memcpy(&word, row + c * 4, sizeof word);
+            lhk_adamas_floats value = (lhk_adamas_floats)((word << shift) & upper);
+            for (int64_t r = 0; r < g->rows; r++) {
+                lhk_adamas_floats sum;
+                memcpy(&sum, g->out + r * g->width + c, sizeof sum);
+                sum += value * g->weights[r * g->count + j];
+                memcpy(g->out + r * g->width + c, &sum, sizeof sum);
+            }
+        }
+    }
+}
+
 const lhk_adamas_kernel LHK_NAME(kernel) = {
     .word = LHK_ADAMAS_WORD, .isa = LHK_ADAMAS_ISA, .speed = LHK_ADAMAS_SPEED, .hadamard = LHK_NAME(hadamard_rows),
     .code = LHK_NAME(code), .distances = LHK_NAME(distances), .estimates = LHK_NAME(estimates), .peaks = LHK_NAME(peaks),
     .lanes = LHK_NAME(lanes),
-    .mass = LHK_NAME(mass), .part = LHK_NAME(part), .above = LHK_NAME(above)};
+    .mass = LHK_NAME(mass), .part = LHK_NAME(part), .above = LHK_NAME(above),
+    .gather = LHK_NAME(gather)};

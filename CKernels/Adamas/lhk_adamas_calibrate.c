@@ -129,7 +129,8 @@ void lhk_adamas_calibrate(const lhk_adamas_config *config, const float *raw, int
                           lhk_adamas_levels *levels, const lhk_adamas_kernel *kernel) {
     static const double shares[] = {0.164, 0.5, 0.836};
     bool normalised = config->scoring == LHK_ADAMAS_ASYMMETRIC;
-    float inverse[LHK_ADAMAS_MOST_SAMPLE], row[LHK_ADAMAS_MOST_DIM + 16], held[LHK_ADAMAS_MOST_DIM] __attribute__((aligned(64)));
+    float inverse[LHK_ADAMAS_MOST_SAMPLE], row[LHK_ADAMAS_MOST_DIM + 16];
+    float held[LHK_ADAMAS_MOST_DIM] __attribute__((aligned(64)));
     int64_t dim = config->dim_k, count = rows * dim, number = -1;
     sample s = {.config = config, .kernel = kernel, .raw = raw, .balance = balance, .row = held, .held = &number};
     memset(levels, 0, sizeof *levels);

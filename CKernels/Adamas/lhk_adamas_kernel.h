@@ -14,9 +14,11 @@
 #define LHK_ADAMAS_BLOCK 256  ///< tokens
 #define LHK_ADAMAS_PEAK 64    ///< scores per peak
 #define LHK_ADAMAS_CHANNELS 16
+#define LHK_ADAMAS_VALUES_AHEAD 8  ///< tokens whose values are fetched before they are needed
 
 typedef float lhk_adamas_floats __attribute__((vector_size(64)));
 typedef int32_t lhk_adamas_ints __attribute__((vector_size(64)));
+typedef uint32_t lhk_adamas_uints __attribute__((vector_size(64)));
 
 /// The tokens [0, tokens) of one block against some queries that share its KV head.
 typedef struct lhk_adamas_scan {
@@ -33,6 +35,19 @@ typedef struct lhk_adamas_scan {
     float *scores;  ///< [rows][lds]; the greater the nearer. planes: minus the distance
     int64_t lds;
 } lhk_adamas_scan;
+
+/// Values of some tokens of one KV head, in blocks of `block_tokens` that lie `block_stride` bytes apart, as in panels:
+/// rows of `width` floats, or of `width` words that hold the bf16 of an even token below that of the next, odd one.
+typedef struct lhk_adamas_gather {
+    const uint8_t *values;  ///< of the first block
+    const int32_t *tokens;  ///< [count]
+    int64_t count, rows, width;  ///< width: a multiple of 16
+    const float *weights;   ///< [rows][count]
+    int64_t block_tokens;
+    uint64_t block_stride;
+    bool pairs;
+    float *out;  ///< [rows][width]: their weighted sums are added
+} lhk_adamas_gather;
 
 typedef struct lhk_adamas_parting {
     int64_t count;
@@ -63,6 +78,7 @@ typedef struct lhk_adamas_kernel {
     /// The j of scores[begin + j] >= least, 0 <= j < count, a multiple of 16, as begin + j, with their scores; ascending.
     /// Up to 16 entries past the last one may be written.
     int64_t (*above)(const float *scores, int64_t begin, int64_t count, float least, int32_t *tokens, float *kept);
+    void (*gather)(const lhk_adamas_gather *gather);
 } lhk_adamas_kernel;
 
 /// Tables of the steps of the low and of the high of two codes, by the nibble that holds them.

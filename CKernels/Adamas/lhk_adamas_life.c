@@ -45,7 +45,7 @@ static lhk_status read_budget(const lhk_problem *problem, lhk_adamas_config *c, 
 
 lhk_status lhk_adamas_configure(const lhk_problem *problem, lhk_adamas_config *out, lhk_error *error) {
     static const char *const names[] = {"budget", "dense_layers", "scoring", "remainder", "lists",
-                                        "sinks",  "recent",       "sample",  "center",    "balance"};
+                                        "sinks",  "recent",       "sample",  "center",    "balance", "values"};
     static const char *const scorings[] = {"manhattan", "asymmetric", "exact", NULL};
     static const char *const lists[] = {"query", "union", "kv", NULL};
     lhk_adamas_config c = {.query_heads = problem->query_heads, .kv_heads = problem->kv_heads, .dim_k = problem->head_dim_k,
@@ -64,6 +64,8 @@ lhk_status lhk_adamas_configure(const lhk_problem *problem, lhk_adamas_config *o
     remainder = asymmetric && !(params && params->softcap > 0);
     if (!status) status = lhk_option_int(problem, "adamas", "dense_layers", 0, 1 << 20, &dense_layers, error);
     if (!status) status = lhk_option_int(problem, "adamas", "remainder", 0, 1, &remainder, error);
+    c.values = asymmetric && remainder ? 256 : 0;
+    if (!status) status = lhk_option_int(problem, "adamas", "values", 0, 1 << 24, &c.values, error);
     if (!status) status = lhk_option_int(problem, "adamas", "center", 0, 1, &center, error);
     if (!status) status = lhk_option_int(problem, "adamas", "balance", 0, 1, &balance, error);
     if (!status) status = lhk_option_int(problem, "adamas", "sample", 16, LHK_ADAMAS_MOST_SAMPLE, &c.sample, error);
@@ -71,6 +73,8 @@ lhk_status lhk_adamas_configure(const lhk_problem *problem, lhk_adamas_config *o
     if (remainder && c.scoring == LHK_ADAMAS_MANHATTAN)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, -1,
                         "adamas: remainder=1 needs scoring=asymmetric or exact; distances do not say what a token weighs");
+    if (c.values && !remainder)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "adamas: values=%lld needs remainder=1", (long long)c.values);
     if (params && params->alibi_slopes)
         return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 1, "adamas: ALiBi biases are not part of its scores");
     if (remainder && params && params->softcap > 0)
@@ -168,7 +172,8 @@ typedef struct saved_header {
 static saved_header header_of(const lhk_instance *index) {
     const lhk_adamas_config *c = &index->config;
     return (saved_header){.version = 2, .kv_heads = c->kv_heads, .dim_k = c->dim_k, .scoring = c->scoring,
-                          .center = c->center, .passive = c->passive, .balance = c->balance, .sample = c->sample, .length = index->length};
+                          .center = c->center, .passive = c->passive, .balance = c->balance,
+                          .sample = c->sample, .length = index->length};
 }
 
 /// Rows of the sample, and bytes of blocks beyond it, that `length` tokens fill. Within the sample, codes follow from rows.

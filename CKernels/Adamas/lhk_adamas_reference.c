@@ -52,8 +52,8 @@ static void prepare_balance(formula *f) {
         average += squares / (double)dim;
     }
     for (int64_t c = 0; c < dim; c++) {
-        double ratio = f->balance[c] > LHK_ADAMAS_LEAST_VARIANCE * average ? average / f->balance[c] : 1 / LHK_ADAMAS_LEAST_VARIANCE;
-        f->balance[c] = !f->c.balance || average == 0 ? 1 : pow(ratio, 0.25);
+        double least = LHK_ADAMAS_LEAST_VARIANCE * average;
+        f->balance[c] = !f->c.balance || average == 0 ? 1 : pow(average / fmax(f->balance[c], least), 0.25);
     }
 }
 
