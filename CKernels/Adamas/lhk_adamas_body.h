@@ -100,17 +100,37 @@ LHK_ALWAYS_INLINE void LHK_NAME(distances_of)(const int rows, const lhk_adamas_s
     }
 LHK_BY_ROWS(distances)
 
-/// score = scale * (factor * sum + offset), in this order, of 16 tokens.
+/// What the block's mean adds to every score of a query.
+LHK_ALWAYS_INLINE float LHK_NAME(base_of)(const lhk_adamas_scan *s, int64_t row) {
+    lhk_adamas_floats sum = {0}, q, m;
+    if (!s->mean) return 0;
+    int64_t whole = s->dim / 16 * 16;
+    float tail[16] = {0};
+    for (int64_t c = 0; c < whole; c += 16) {
+        memcpy(&q, s->queries + row * s->ldq + c, sizeof q);
+        memcpy(&m, s->mean + c, sizeof m);
+        sum += q * m;
+    }
+    if (whole < s->dim) {
+        memcpy(tail, s->mean + whole, (size_t)(s->dim - whole) * sizeof *tail);
+        memcpy(&q, s->queries + row * s->ldq + whole, sizeof q);
+        memcpy(&m, tail, sizeof m);
+        sum += q * m;
+    }
+    return LHK_NAME(add_lanes)(&sum);
+}
+
+/// score = scale * (factor * sum + offset) + base, in this order, of 16 tokens.
 LHK_ALWAYS_INLINE void LHK_NAME(finish)(const lhk_adamas_scan *s, int64_t row, int64_t t, const lhk_adamas_ints *sum,
-                                        const lhk_adamas_floats *scale) {
+                                        const lhk_adamas_floats *scale, float base) {
     lhk_adamas_floats x = __builtin_convertvector(*sum, lhk_adamas_floats);
-    x = (x * s->factor[row] + s->offset[row]) * *scale;
+    x = (x * s->factor[row] + s->offset[row]) * *scale + base;
     memcpy(s->scores + row * s->lds + t, &x, sizeof x);
 }
 
 /// `vectors` * LHK_LANES tokens from t on: the codes are unpacked once for all `rows` queries.
 LHK_ALWAYS_INLINE void LHK_NAME(estimate_tile)(const int rows, const int vectors, const lhk_adamas_scan *s, int64_t first,
-                                               int64_t t, LHK_NAME(vtables) tables) {
+                                               int64_t t, LHK_NAME(vtables) tables, const float *base) {
     int64_t groups = lhk_adamas_groups(s->dim);
     const uint32_t *codes = (const uint32_t *)s->block + t;
     const int32_t *weights = s->weights + first * groups * 4;
@@ -145,7 +165,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(estimate_tile)(const int rows, const int vectors
         for (int r = 0; r < rows; r++) {
             lhk_adamas_ints sums;
             memcpy(&sums, (const int32_t *)&sum[r][0] + 16 * u, sizeof sums);
-            LHK_NAME(finish)(s, first + r, t + 16 * u, &sums, &scale);
+            LHK_NAME(finish)(s, first + r, t + 16 * u, &sums, &scale, base[r]);
         }
     }
 }
@@ -154,12 +174,14 @@ LHK_ALWAYS_INLINE void LHK_NAME(estimates_of)(const int rows, const lhk_adamas_s
     LHK_NAME(vtables) tables = LHK_NAME(tables)(s->step);
     int64_t t = 0, fetch = LHK_NAME(fetch_step)(s, first, LHK_TILE * LHK_LANES);
     const uint8_t *ahead = s->ahead;
+    float base[4];
+    for (int r = 0; r < rows; r++) base[r] = LHK_NAME(base_of)(s, first + r);
     for (; t + LHK_TILE * LHK_LANES <= s->tokens; t += LHK_TILE * LHK_LANES) {
         for (int64_t line = 0; line < fetch; line += 64) __builtin_prefetch(ahead + line);
         ahead += fetch;
-        LHK_NAME(estimate_tile)(rows, LHK_TILE, s, first, t, tables);
+        LHK_NAME(estimate_tile)(rows, LHK_TILE, s, first, t, tables, base);
     }
-    if (t < s->tokens) LHK_NAME(estimate_tile)(rows, 16 / LHK_LANES, s, first, t, tables);
+    if (t < s->tokens) LHK_NAME(estimate_tile)(rows, 16 / LHK_LANES, s, first, t, tables, base);
 }
 
 LHK_BY_ROWS(estimates)
@@ -257,9 +279,28 @@ static void LHK_NAME(gather)(const lhk_adamas_gather *g) {
     }
 }
 
+static void LHK_NAME(mean)(const uint8_t *block, int64_t dim, const uint8_t *step, float floor, float unit,
+                           const float *before, float *mean) {
+    static const lhk_adamas_uints shifts = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30};
+    const uint32_t *codes = (const uint32_t *)block, four = lhk_adamas_four_steps(step);
+    const uint16_t *scales = (const uint16_t *)(block + lhk_adamas_groups(dim) * LHK_ADAMAS_BLOCK * 4);
+    float scale[LHK_ADAMAS_BLOCK], all = 0;
+    for (int64_t t = 0; t < LHK_ADAMAS_BLOCK; t++) all += scale[t] = lhk_f16_to_f32(scales[t]);
+    for (int64_t g = 0; g < lhk_adamas_groups(dim); g++) {
+        lhk_adamas_floats sum = {0};
+        for (int64_t t = 0; t < LHK_ADAMAS_BLOCK; t++) {
+            lhk_adamas_uints code = (codes[g * LHK_ADAMAS_BLOCK + t] + (lhk_adamas_uints){0}) >> shifts & 3;
+            lhk_adamas_ints steps = (lhk_adamas_ints)((four + (lhk_adamas_uints){0}) >> (code << 3) & 255);
+            sum += __builtin_convertvector(steps, lhk_adamas_floats) * scale[t];
+        }
+        for (int64_t c = 16 * g; c < lhk_min(dim, 16 * g + 16); c++)
+            mean[c] = before[c] + (unit * sum[c % 16] + floor * all) * (1.0f / LHK_ADAMAS_BLOCK);
+    }
+}
+
 const lhk_adamas_kernel LHK_NAME(kernel) = {
     .word = LHK_ADAMAS_WORD, .isa = LHK_ADAMAS_ISA, .speed = LHK_ADAMAS_SPEED, .hadamard = LHK_NAME(hadamard_rows),
     .code = LHK_NAME(code), .distances = LHK_NAME(distances), .estimates = LHK_NAME(estimates), .peaks = LHK_NAME(peaks),
     .lanes = LHK_NAME(lanes),
     .mass = LHK_NAME(mass), .part = LHK_NAME(part), .above = LHK_NAME(above),
-    .gather = LHK_NAME(gather)};
+    .gather = LHK_NAME(gather), .mean = LHK_NAME(mean)};

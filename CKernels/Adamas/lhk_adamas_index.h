@@ -13,6 +13,9 @@
 #define LHK_ADAMAS_EXACT 2u  ///< true scores, read from the store: what any selector can be held against; keeps no codes
 #define LHK_ADAMAS_MOST_SAMPLE 4096
 #define LHK_ADAMAS_LEAST_VARIANCE 1e-6  ///< of a channel, of the average; channels of less are scaled like this
+#define LHK_ADAMAS_CENTER_NONE 0u
+#define LHK_ADAMAS_CENTER_SAMPLE 1u  ///< keys are coded less the mean of the sample
+#define LHK_ADAMAS_CENTER_MOVING 2u  ///< less the mean of the 256 tokens before their block, as their codes have it
 #define LHK_ADAMAS_LISTS_QUERY 0u  ///< a list per query head
 #define LHK_ADAMAS_LISTS_UNION 1u  ///< per KV head: what any of its query heads picks
 #define LHK_ADAMAS_LISTS_KV 2u     ///< per KV head: by the sum of the scores of its query heads
@@ -48,7 +51,7 @@ struct lhk_instance {
 typedef struct lhk_adamas_parts {
     lhk_adamas_levels *levels;  ///< [kv_heads]
     float *balance;             ///< [kv_heads][dim_k]: factors of a key's channels; a query is divided by them
-    float *mean;                ///< [kv_heads][dim_k]
+    float *mean;                ///< [kv_heads][dim_k]; moving: [blocks + 1][kv_heads][dim_k]
     float *raw;                 ///< [kv_heads][sample][dim_k]: keys of the first tokens
     uint8_t *blocks;
     float *sums;     ///< [blocks + 1][kv_heads][dim_v]: sum of the values of all blocks before
@@ -68,6 +71,15 @@ static inline uint8_t *lhk_adamas_block(const lhk_adamas_config *c, const lhk_ad
     return p->blocks + (uint64_t)(block * c->kv_heads + head) * p->block_bytes;
 }
 
+/// The mean that a block's keys were coded about.
+static inline float *lhk_adamas_mean(const lhk_adamas_config *c, const lhk_adamas_parts *p, int64_t block, int64_t head) {
+    return p->mean + ((c->center == LHK_ADAMAS_CENTER_MOVING ? block * c->kv_heads : 0) + head) * c->dim_k;
+}
+/// Whether a block's mean follows from the block before it: all but those that begin within the sample.
+static inline bool lhk_adamas_moves(const lhk_adamas_config *c, int64_t block) {
+    return c->center == LHK_ADAMAS_CENTER_MOVING && block * LHK_ADAMAS_BLOCK >= c->sample;
+}
+
 lhk_status lhk_adamas_configure(const lhk_problem *problem, lhk_adamas_config *out, lhk_error *error);
 
 /// Fixes factors, thresholds, mean and levels of one head from `rows` keys [rows][dim].
@@ -81,6 +93,8 @@ float lhk_adamas_order_statistic(float (*at)(const void *context, int64_t i), co
 
 lhk_status lhk_adamas_append(lhk_instance *index, const lhk_host *host, const lhk_tensor *k, const lhk_tensor *v,
                              lhk_error *error);
+/// Sets the mean of a block and head from the codes of the block before; a block of the sample has the sample's.
+void lhk_adamas_move(const lhk_instance *index, const lhk_adamas_parts *parts, int64_t block, int64_t head);
 /// Codes the first `sample` tokens from the raw rows, once there are that many.
 void lhk_adamas_code_sample(lhk_instance *index, const lhk_host *host);
 lhk_status lhk_adamas_select(lhk_instance *index, const lhk_host *host, const lhk_tensor *q, lhk_store_ref store,

@@ -28,7 +28,9 @@ typedef struct lhk_adamas_scan {
     int64_t rows;    ///< queries
     const uint64_t *planes;   ///< planes: thermometer codes [rows][3: >= 1, >= 2, 3][words]
     const int32_t *weights;   ///< lanes: int8 codes of the queries, four to a word [rows][groups][4: s][4: b]
-    const float *factor, *offset;  ///< lanes, [rows]: score = scale of token * (factor * sum of weight * step + offset)
+    const float *factor, *offset;  ///< lanes, [rows]: score = scale of token * (factor * sum of weight * step + offset) + base
+    const float *queries, *mean;   ///< lanes: base = query . mean, [rows][ldq] and [dim]; mean null: base = 0
+    int64_t ldq;                   ///< dim rounded up to 16; what is past dim is zero
     const uint8_t *step;           ///< lanes, [4]
     const uint8_t *ahead;  ///< the block that will be scanned next, to be fetched meanwhile, or null; [ahead_bytes]
     int64_t ahead_bytes;
@@ -79,6 +81,9 @@ typedef struct lhk_adamas_kernel {
     /// Up to 16 entries past the last one may be written.
     int64_t (*above)(const float *scores, int64_t begin, int64_t count, float least, int32_t *tokens, float *kept);
     void (*gather)(const lhk_adamas_gather *gather);
+    /// mean = before + the mean of what the codes of a whole block stand for, both [dim]; code i is floor + unit * step[i].
+    void (*mean)(const uint8_t *block, int64_t dim, const uint8_t *step, float floor, float unit, const float *before,
+                 float *mean);
 } lhk_adamas_kernel;
 
 /// Tables of the steps of the low and of the high of two codes, by the nibble that holds them.
@@ -87,6 +92,11 @@ static inline void lhk_adamas_nibbles(const uint8_t *step, uint8_t *low, uint8_t
         low[i] = step[i & 3];
         high[i] = step[i >> 2];
     }
+}
+
+/// The four steps as the bytes of a word.
+static inline uint32_t lhk_adamas_four_steps(const uint8_t *step) {
+    return step[0] | (uint32_t)step[1] << 8 | (uint32_t)step[2] << 16 | (uint32_t)step[3] << 24;
 }
 
 static inline int64_t lhk_adamas_words(int64_t dim) { return (dim + 63) / 64; }

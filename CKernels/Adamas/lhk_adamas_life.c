@@ -47,12 +47,13 @@ lhk_status lhk_adamas_configure(const lhk_problem *problem, lhk_adamas_config *o
     static const char *const names[] = {"budget", "dense_layers", "scoring", "remainder", "lists",
                                         "sinks",  "recent",       "sample",  "center",    "balance", "values"};
     static const char *const scorings[] = {"manhattan", "asymmetric", "exact", NULL};
+    static const char *const centers[] = {"0", "1", "moving", NULL};
     static const char *const lists[] = {"query", "union", "kv", NULL};
     lhk_adamas_config c = {.query_heads = problem->query_heads, .kv_heads = problem->kv_heads, .dim_k = problem->head_dim_k,
                            .dim_v = problem->head_dim_v, .capacity = problem->keys, .query_rows = problem->query_rows,
                            .budget = 128, .sample = 512, .scoring = LHK_ADAMAS_ASYMMETRIC};
     const lhk_attention_params *params = problem->params;
-    int64_t dense_layers = 2, remainder = 0, center = 0, balance = 0;
+    int64_t dense_layers = 2, remainder = 0, balance = 0;
     lhk_status status = check_shape(problem, error);
     if (!status) status = lhk_options_known(problem, "adamas", names, sizeof names / sizeof *names, error);
     if (!status) status = read_word(problem, "scoring", scorings, &c.scoring, error);
@@ -60,19 +61,22 @@ lhk_status lhk_adamas_configure(const lhk_problem *problem, lhk_adamas_config *o
     if (asymmetric) c.lists = LHK_ADAMAS_LISTS_UNION;
     if (!status) status = read_word(problem, "lists", lists, &c.lists, error);
     if (!status) status = read_budget(problem, &c, error);
-    center = balance = asymmetric;
+    balance = asymmetric;
+    c.center = asymmetric ? LHK_ADAMAS_CENTER_MOVING : LHK_ADAMAS_CENTER_NONE;
     remainder = asymmetric && !(params && params->softcap > 0);
     if (!status) status = lhk_option_int(problem, "adamas", "dense_layers", 0, 1 << 20, &dense_layers, error);
     if (!status) status = lhk_option_int(problem, "adamas", "remainder", 0, 1, &remainder, error);
     c.values = asymmetric && remainder ? 256 : 0;
     if (!status) status = lhk_option_int(problem, "adamas", "values", 0, 1 << 24, &c.values, error);
-    if (!status) status = lhk_option_int(problem, "adamas", "center", 0, 1, &center, error);
+    if (!status) status = read_word(problem, "center", centers, &c.center, error);
     if (!status) status = lhk_option_int(problem, "adamas", "balance", 0, 1, &balance, error);
     if (!status) status = lhk_option_int(problem, "adamas", "sample", 16, LHK_ADAMAS_MOST_SAMPLE, &c.sample, error);
     if (status) return status;
     if (remainder && c.scoring == LHK_ADAMAS_MANHATTAN)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, -1,
                         "adamas: remainder=1 needs scoring=asymmetric or exact; distances do not say what a token weighs");
+    if (c.center == LHK_ADAMAS_CENTER_MOVING && !asymmetric)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "adamas: center=moving needs scoring=asymmetric");
     if (c.values && !remainder)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "adamas: values=%lld needs remainder=1", (long long)c.values);
     if (params && params->alibi_slopes)
@@ -80,7 +84,6 @@ lhk_status lhk_adamas_configure(const lhk_problem *problem, lhk_adamas_config *o
     if (remainder && params && params->softcap > 0)
         return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 1, "adamas: remainder=1 does not know softcaps");
     c.remainder = (uint32_t)remainder;
-    c.center = (uint32_t)center;
     c.balance = (uint32_t)balance;
     if (c.scoring == LHK_ADAMAS_EXACT) c.center = 0, c.balance = 0, c.sample = 0;
     c.passive = lhk_problem_layer(problem) < dense_layers || (params && params->window_left >= 0);
@@ -103,9 +106,9 @@ bool lhk_adamas_carve(const lhk_adamas_config *c, const void *state, lhk_adamas_
     if (!c->passive) {
         p->levels = lhk_carve(&carver, heads, sizeof *p->levels);
         p->balance = lhk_carve(&carver, heads * c->dim_k, sizeof(float));
-        p->mean = lhk_carve(&carver, heads * c->dim_k, sizeof(float));
         p->raw = lhk_carve(&carver, heads * (uint64_t)c->sample * c->dim_k, sizeof(float));
         carver.overflow |= !lhk_multiply(blocks + 1, heads, &group);
+        p->mean = lhk_carve(&carver, c->center == LHK_ADAMAS_CENTER_MOVING ? group : heads, c->dim_k * sizeof(float));
         p->blocks = lhk_carve(&carver, group, p->block_bytes);
         p->sums = lhk_carve(&carver, c->remainder ? group : 0, c->dim_v * sizeof(float));
         p->partial = lhk_carve(&carver, c->remainder ? heads : 0, c->dim_v * sizeof(float));
@@ -216,6 +219,15 @@ static void save(const lhk_instance *index, uint8_t *out) {
     for (int64_t h = 0; h < c->kv_heads; h++) clear_tail(c, out + (uint64_t)h * p.block_bytes, index->length % LHK_ADAMAS_BLOCK);
 }
 
+/// Scales of damaged bytes may not be finite; codes then count nothing.
+static void clean_scales(const lhk_adamas_config *c, const lhk_adamas_parts *p, int64_t length) {
+    for (int64_t b = 0; c->scoring == LHK_ADAMAS_ASYMMETRIC && b < blocks_for(length); b++)
+        for (int64_t head = 0; head < c->kv_heads; head++) {
+            uint16_t *scale = (uint16_t *)(lhk_adamas_block(c, p, b, head) + lhk_adamas_groups(c->dim_k) * LHK_ADAMAS_BLOCK * 4);
+            for (int64_t t = 0; t < LHK_ADAMAS_BLOCK; t++) scale[t] = (scale[t] & 0x7c00) == 0x7c00 ? 0 : scale[t];
+        }
+}
+
 static lhk_status load(lhk_instance *index, const uint8_t *bytes, uint64_t count, lhk_error *error) {
     const lhk_adamas_config *c = &index->config;
     saved_header h, own = header_of(index);
@@ -239,7 +251,10 @@ static lhk_status load(lhk_instance *index, const uint8_t *bytes, uint64_t count
     if (blocks) {
         lhk_host serial = {.struct_size = sizeof serial, .workers = 1};
         memcpy(p.blocks, bytes, blocks);
+        clean_scales(c, &p, h.length);
         lhk_adamas_code_sample(index, &serial);
+        for (int64_t b = 0; c->center == LHK_ADAMAS_CENTER_MOVING && b < blocks_for(h.length); b++)
+            for (int64_t head = 0; lhk_adamas_moves(c, b) && head < c->kv_heads; head++) lhk_adamas_move(index, &p, b, head);
     }
     index->length = h.length;
     index->summed = 0;
@@ -256,7 +271,9 @@ static lhk_status fork_state(const lhk_instance *source, lhk_instance *destinati
     if (c->passive) return LHK_OK;
     memcpy(to.levels, from.levels, c->kv_heads * sizeof *to.levels);
     memcpy(to.balance, from.balance, (size_t)c->kv_heads * c->dim_k * sizeof *to.balance);
-    memcpy(to.mean, from.mean, (size_t)c->kv_heads * c->dim_k * sizeof *to.mean);
+    bool moving = c->center == LHK_ADAMAS_CENTER_MOVING;
+    size_t means = moving ? (size_t)lhk_max(1, blocks_for(source->length)) : 1;
+    memcpy(to.mean, from.mean, means * c->kv_heads * c->dim_k * sizeof *to.mean);
     for (int64_t h = 0; h < c->kv_heads; h++)
         memcpy(to.raw + h * c->sample * c->dim_k, from.raw + h * c->sample * c->dim_k,
                (size_t)saved_rows(c, source->length) * c->dim_k * sizeof *to.raw);

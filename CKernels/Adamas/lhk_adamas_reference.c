@@ -15,10 +15,13 @@ typedef struct formula {
     int64_t keys, rows;
     double scale;
     double *y;       ///< [keys][dim]: transformed keys of one KV head, centred and normalised
-    double *rms;     ///< [keys]
+    double *rms;     ///< [keys]: what they were divided by
+    double *loose;   ///< [keys]: relative error of that, where rounding to f16 may go either way
+    double *mean, *slack;  ///< [blocks][dim]: mean of each block, and how far off it may be
     double *sorted;  ///< values of the sample
-    double balance[LHK_ADAMAS_MOST_DIM], mean[LHK_ADAMAS_MOST_DIM], thresholds[3], level[4];
-    double error;    ///< of normalised values, relative: of their scale in f16
+    double balance[LHK_ADAMAS_MOST_DIM], thresholds[3];
+    double level[4], doubt[4];  ///< what codes stand for, and how far off it may be
+    double error;    ///< of normalised values and thresholds, relative
 } formula;
 
 static void transform(double *x, int64_t dim) {
@@ -57,12 +60,90 @@ static void prepare_balance(formula *f) {
     }
 }
 
+/// The least and the greatest code that y may get, if it may be `room` off besides rounding.
+static void codes_of(double y, const double *thresholds, double error, double room, int *low, int *high) {
+    *low = *high = 0;
+    for (int i = 0; i < 3; i++) {
+        double all = error * (fabs(y) + fabs(thresholds[i])) + room;
+        *low += y - all > thresholds[i];
+        *high += y + all > thresholds[i];
+    }
+}
+
+static void codes_of_key(const formula *f, int64_t j, int64_t c, int *low, int *high) {
+    double slack = f->slack[j / LHK_ADAMAS_BLOCK * f->c.dim_k + c], magnitude = f->c.scoring == LHK_ADAMAS_ASYMMETRIC ? 1 : f->rms[j];
+    double room = CLOSE * magnitude + (f->rms[j] > 0 ? slack / f->rms[j] : 0);
+    codes_of(f->y[j * f->c.dim_k + c], f->thresholds, f->error + f->loose[j], room, low, high);
+}
+
+/// Centres key j and divides it by the root of its mean square in f16. Distances go without the division.
+static void normalise(formula *f, int64_t j) {
+    int64_t dim = f->c.dim_k;
+    double *y = f->y + j * dim, squares = 0, off = 0;
+    for (int64_t c = 0; c < dim; c++) {
+        double slack = f->slack[j / LHK_ADAMAS_BLOCK * dim + c];
+        y[c] -= f->mean[j / LHK_ADAMAS_BLOCK * dim + c];
+        squares += y[c] * y[c];
+        off += slack * slack;
+    }
+    double rms = sqrt(squares / (double)dim), about = sqrt(off / (double)dim);
+    f->rms[j] = rms;
+    f->loose[j] = 0;
+    if (f->c.scoring != LHK_ADAMAS_ASYMMETRIC) return;
+    double least = lhk_f16_to_f32(lhk_f32_to_f16((float)(fmax(rms - about, 0) * (1 - 4e-6))));
+    double most = lhk_f16_to_f32(lhk_f32_to_f16((float)((rms + about) * (1 + 4e-6))));
+    f->rms[j] = (least + most) / 2;
+    if (f->rms[j] > 0) f->loose[j] = (most - least) / 2 / f->rms[j];
+    for (int64_t c = 0; c < dim; c++) y[c] = f->rms[j] > 0 ? y[c] / f->rms[j] : 0;
+}
+
+/// Thresholds and levels from the normalised keys of the sample.
+static void prepare_levels(formula *f) {
+    static const double shares[2][3] = {{0.25, 0.5, 0.75}, {0.164, 0.5, 0.836}};
+    int64_t count = f->c.sample * f->c.dim_k, members[4] = {0};
+    double sum[4] = {0};
+    f->error = 0;
+    for (int64_t j = 0; j < f->c.sample; j++) f->error = fmax(f->error, f->loose[j]);
+    f->error += CLOSE;
+    memcpy(f->sorted, f->y, (size_t)count * sizeof *f->sorted);
+    qsort(f->sorted, (size_t)count, sizeof *f->sorted, compare);
+    for (int i = 0; i < 3; i++)
+        f->thresholds[i] = f->sorted[(int64_t)(shares[f->c.scoring == LHK_ADAMAS_ASYMMETRIC][i] * (double)count)];
+    for (int64_t i = 0; i < count; i++) {
+        int code = (f->y[i] > f->thresholds[0]) + (f->y[i] > f->thresholds[1]) + (f->y[i] > f->thresholds[2]);
+        sum[code] += f->y[i];
+        members[code]++;
+    }
+    for (int i = 0; i < 4; i++) f->level[i] = members[i] ? sum[i] / (double)members[i] : 0;
+    double floor = f->level[0], unit = (f->level[3] - floor) / 127;
+    for (int i = 0; i < 4 && unit > 0; i++) {
+        double step = (f->level[i] - floor) / unit, to_edge = fabs(fabs(step - rint(step)) - 0.5);
+        f->level[i] = floor + unit * rint(step);
+        f->doubt[i] = (to_edge < 0.05 ? unit : 0) + (CLOSE + f->error) * fmax(fabs(f->level[0]), fabs(f->level[3]));
+    }
+}
+
+/// The mean of block b from what the codes of the block before stand for.
+static void move_mean(formula *f, int64_t b) {
+    int64_t dim = f->c.dim_k;
+    for (int64_t c = 0; c < dim; c++) {
+        double mean = 0, slack = 0, size = 0;
+        for (int64_t j = (b - 1) * LHK_ADAMAS_BLOCK; j < b * LHK_ADAMAS_BLOCK; j++) {
+            int low, high;
+            codes_of_key(f, j, c, &low, &high);
+            double x = f->level[low], y = f->level[high], doubt = fmax(f->doubt[low], f->doubt[high]);
+            mean += f->rms[j] * (x + y) / 2;
+            slack += f->rms[j] * ((y - x) / 2 + doubt + f->loose[j] * fmax(fabs(x), fabs(y)));
+            size += f->rms[j];
+        }
+        f->mean[b * dim + c] = f->mean[(b - 1) * dim + c] + mean / LHK_ADAMAS_BLOCK;
+        f->slack[b * dim + c] = f->slack[(b - 1) * dim + c] + (slack + 3e-5 * size) / LHK_ADAMAS_BLOCK;
+    }
+}
+
 /// Keys of a KV head as codes see them, thresholds and levels.
 static void prepare(formula *f, const lhk_tensor *k, int64_t head) {
-    static const double shares[2][3] = {{0.25, 0.5, 0.75}, {0.164, 0.5, 0.836}};
-    bool normalised = f->c.scoring == LHK_ADAMAS_ASYMMETRIC;
-    int64_t dim = f->c.dim_k, count = f->c.sample * dim, members[4] = {0};
-    double sum[4] = {0};
+    int64_t dim = f->c.dim_k;
     for (int64_t j = 0; j < f->keys; j++)
         for (int64_t c = 0; c < dim; c++) f->y[j * dim + c] = lhk_load_element(lhk_row(k, j, head), k->dtype, c);
     prepare_balance(f);
@@ -70,49 +151,34 @@ static void prepare(formula *f, const lhk_tensor *k, int64_t head) {
         for (int64_t c = 0; c < dim; c++) f->y[j * dim + c] *= f->balance[c];
         transform(f->y + j * dim, dim);
     }
-    for (int64_t c = 0; c < dim; c++) {
-        f->mean[c] = 0;
+    int64_t blocks = (f->keys + LHK_ADAMAS_BLOCK - 1) / LHK_ADAMAS_BLOCK;
+    memset(f->mean, 0, (size_t)(blocks * dim) * sizeof *f->mean);
+    memset(f->slack, 0, (size_t)(blocks * dim) * sizeof *f->slack);
+    for (int64_t c = 0; c < dim; c++)
         for (int64_t j = 0; f->c.center && j < f->c.sample; j++) f->mean[c] += f->y[j * dim + c] / (double)f->c.sample;
+    for (int64_t j = 0; j < f->c.sample; j++) {
+        int64_t b = j / LHK_ADAMAS_BLOCK;
+        if (b && j % LHK_ADAMAS_BLOCK == 0) memcpy(f->mean + b * dim, f->mean, (size_t)dim * sizeof *f->mean);
+        normalise(f, j);
     }
-    for (int64_t j = 0; j < f->keys; j++) {
-        double squares = 0;
-        for (int64_t c = 0; c < dim; c++) {
-            f->y[j * dim + c] -= f->mean[c];
-            squares += f->y[j * dim + c] * f->y[j * dim + c];
+    prepare_levels(f);
+    for (int64_t j = f->c.sample; j < f->keys; j++) {
+        int64_t b = j / LHK_ADAMAS_BLOCK;
+        if (b && j % LHK_ADAMAS_BLOCK == 0) {
+            if (f->c.center == LHK_ADAMAS_CENTER_MOVING) move_mean(f, b);
+            else memcpy(f->mean + b * dim, f->mean, (size_t)dim * sizeof *f->mean);
         }
-        f->rms[j] = sqrt(squares / (double)dim);
-        for (int64_t c = 0; normalised && c < dim; c++) f->y[j * dim + c] /= f->rms[j] > 0 ? f->rms[j] : 1;
-    }
-    f->error = normalised ? 0x1p-11 + CLOSE : CLOSE;
-    memcpy(f->sorted, f->y, (size_t)count * sizeof *f->sorted);
-    qsort(f->sorted, (size_t)count, sizeof *f->sorted, compare);
-    for (int i = 0; i < 3; i++) f->thresholds[i] = f->sorted[(int64_t)(shares[normalised][i] * (double)count)];
-    for (int64_t i = 0; i < count; i++) {
-        int code = (f->y[i] > f->thresholds[0]) + (f->y[i] > f->thresholds[1]) + (f->y[i] > f->thresholds[2]);
-        sum[code] += f->y[i];
-        members[code]++;
-    }
-    for (int i = 0; i < 4; i++) f->level[i] = members[i] ? sum[i] / (double)members[i] : 0;
-}
-
-/// The least and the greatest code that y may get.
-static void codes_of(double y, const double *thresholds, double error, double magnitude, int *low, int *high) {
-    *low = *high = 0;
-    for (int i = 0; i < 3; i++) {
-        double room = error * (fabs(y) + fabs(thresholds[i])) + CLOSE * magnitude;
-        *low += y - room > thresholds[i];
-        *high += y + room > thresholds[i];
+        normalise(f, j);
     }
 }
 
 /// Minus the Manhattan distance.
 static range distance_score(const formula *f, const double *hq, double rms_q, int64_t j) {
     double quartile = 0.67448975 * rms_q, tq[] = {-quartile, 0, quartile}, least = 0, most = 0;
-    double magnitude = f->rms[j];
     for (int64_t c = 0; c < f->c.dim_k; c++) {
         int a, b, x, y;
-        codes_of(hq[c], tq, CLOSE, rms_q, &a, &b);
-        codes_of(f->y[j * f->c.dim_k + c], f->thresholds, f->error, magnitude, &x, &y);
+        codes_of(hq[c], tq, CLOSE, CLOSE * rms_q, &a, &b);
+        codes_of_key(f, j, c, &x, &y);
         int apart = lhk_max(0, lhk_max(x - b, a - y));
         least += apart;
         most += lhk_max(abs(b - x), abs(y - a));
@@ -120,21 +186,25 @@ static range distance_score(const formula *f, const double *hq, double rms_q, in
     return (range){-most, -least};
 }
 
-/// The dot product with the levels, in log2 units. Rounding of the query to int8, of scales to f16 and of levels to 127 steps
-/// is part of the method; it is bounded rather than repeated.
+/// The dot product with the levels and, where means move, with the block's, in log2 units. Codes of the query that may fall
+/// either way are bounded rather than repeated.
 static range estimate(const formula *f, const double *hq, double most_q, int64_t j) {
-    double unit = most_q / 127, sum = 0, room = 0, step = (f->level[3] - f->level[0]) / 127;
-    double factor = f->rms[j] * f->scale * 1.4426950408889634;
+    double unit = most_q / 127, sum = 0, room = 0, base = 0, base_room = 0, log2_scale = f->scale * 1.4426950408889634;
+    const double *mean = f->mean + j / LHK_ADAMAS_BLOCK * f->c.dim_k, *slack = f->slack + j / LHK_ADAMAS_BLOCK * f->c.dim_k;
     for (int64_t c = 0; c < f->c.dim_k; c++) {
         int x, y;
-        codes_of(f->y[j * f->c.dim_k + c], f->thresholds, f->error, 1, &x, &y);
+        codes_of_key(f, j, c, &x, &y);
         double q = most_q > 0 ? rint(hq[c] / unit) * unit : 0, a = f->level[x], b = f->level[y];
-        double slack = fabs(fabs(hq[c] / unit - rint(hq[c] / unit)) - 0.5) < 1e-3 ? unit : 0;
+        double either = fabs(fabs(hq[c] / unit - rint(hq[c] / unit)) - 0.5) < 1e-3 ? unit : 0;
         sum += q * (a + b) / 2;
-        room += fabs(q) * (b - a) / 2 + slack * fmax(fabs(a), fabs(b)) + fabs(q) * (0.51 * step + 1e-5 * fabs(a + b));
+        room += fabs(q) * ((b - a) / 2 + fmax(f->doubt[x], f->doubt[y])) + either * fmax(fabs(a), fabs(b));
+        base += hq[c] * mean[c];
+        base_room += fabs(hq[c]) * (slack[c] + 4e-6 * fabs(mean[c]));
     }
-    room += 0x1p-11 * fabs(sum) + 1e-5;
-    return (range){factor * (sum - room), factor * (sum + room)};
+    room += (CLOSE + f->loose[j]) * fabs(sum) + 1e-5;
+    if (f->c.center != LHK_ADAMAS_CENTER_MOVING) base = base_room = 0;
+    return (range){log2_scale * (f->rms[j] * (sum - room) + base - base_room),
+                   log2_scale * (f->rms[j] * (sum + room) + base + base_room)};
 }
 
 /// The true score, in log2 units.
@@ -224,9 +294,14 @@ static lhk_status formula_select(const lhk_problem *problem, const lhk_tensor *q
     } else if (!status) {
         range *scores = malloc(2 * keys * sizeof *scores);
         f->y = malloc(keys * dim * sizeof *f->y);
+        size_t means = (keys / LHK_ADAMAS_BLOCK + 1) * dim;
         f->rms = malloc(keys * sizeof *f->rms);
+        f->loose = malloc(keys * sizeof *f->loose);
+        f->mean = malloc(means * sizeof *f->mean);
+        f->slack = malloc(means * sizeof *f->slack);
         f->sorted = malloc((size_t)f->c.sample * dim * sizeof *f->sorted);
-        if (!scores || !f->y || !f->rms || !f->sorted) status = lhk_fail(error, LHK_ERROR_MEMORY, -1, "adamas reference: no memory");
+        if (!scores || !f->y || !f->rms || !f->loose || !f->mean || !f->slack || !f->sorted)
+            status = lhk_fail(error, LHK_ERROR_MEMORY, -1, "adamas reference: no memory");
         for (int64_t kv = 0; !status && kv < f->c.kv_heads; kv++) {
             if (f->c.scoring != LHK_ADAMAS_EXACT) prepare(f, k, kv);
             choose(f, q, k, kv, scores, scores + keys, chosen);
@@ -234,6 +309,9 @@ static lhk_status formula_select(const lhk_problem *problem, const lhk_tensor *q
         free(scores);
         free(f->y);
         free(f->rms);
+        free(f->loose);
+        free(f->mean);
+        free(f->slack);
         free(f->sorted);
     }
     free(f);

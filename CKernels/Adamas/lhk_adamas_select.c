@@ -22,7 +22,9 @@ static bool carve_room(const lhk_adamas_config *c, int64_t tokens, uint32_t work
     r->mass = lhk_carve(&carver, heads * (uint64_t)r->chunks, sizeof(float));
     r->planes = lhk_carve(&carver, heads * 3 * (uint64_t)lhk_adamas_words(c->dim_k), 8);
     r->weights = lhk_carve(&carver, heads * 4 * (uint64_t)lhk_adamas_groups(c->dim_k), 4);
-    r->queries = lhk_carve(&carver, c->scoring == LHK_ADAMAS_EXACT ? heads * c->dim_k : 0, 4);
+    r->ldq = lhk_round_up(c->dim_k, 16);
+    bool plain = c->scoring == LHK_ADAMAS_EXACT || c->center == LHK_ADAMAS_CENTER_MOVING;
+    r->queries = lhk_carve(&carver, plain ? heads * (uint64_t)r->ldq : 0, 4);
     r->factor = lhk_carve(&carver, heads, 4);
     r->offset = lhk_carve(&carver, heads, 4);
     r->base = lhk_carve(&carver, heads, 4);
@@ -57,9 +59,8 @@ static void hide(float *scores, int64_t from, int64_t to) {
 
 /// The store's own scores of `count` tokens from `begin` on. Keys that are not numbers come last.
 static void score_exactly(const select_job *job, int64_t kv, int64_t begin, int64_t count, float *scores) {
-    const lhk_adamas_config *c = job->c;
     lhk_keys keys = {begin, count, NULL};
-    job->store.ops->score(job->store.instance, (uint32_t)kv, job->room.queries + kv * job->group * c->dim_k, c->dim_k,
+    job->store.ops->score(job->store.instance, (uint32_t)kv, job->room.queries + kv * job->group * job->room.ldq, job->room.ldq,
                           (int32_t)job->group, &keys, scores, job->room.stride);
     for (int64_t row = 0; row < job->group; row++)
         for (float *x = scores + row * job->room.stride, *end = x + count; x < end; x++)
@@ -77,7 +78,9 @@ static void scan_block(const select_job *job, int64_t kv, int64_t b) {
                             .planes = r->planes + first * 3 * lhk_adamas_words(c->dim_k),
                             .weights = r->weights + first * 4 * lhk_adamas_groups(c->dim_k), .factor = r->factor + first,
                             .offset = r->offset + first, .step = job->parts.levels[kv].step, .lds = r->stride,
+                            .queries = r->queries + first * r->ldq, .ldq = r->ldq,
                             .ahead_bytes = (int64_t)job->parts.block_bytes / 64 * 64};
+    if (c->center == LHK_ADAMAS_CENTER_MOVING) scan.mean = lhk_adamas_mean(c, &job->parts, b, kv);
     if (begin + LHK_ADAMAS_BLOCK < n) scan.ahead = lhk_adamas_block(c, &job->parts, b + 1, kv);
     if (c->scoring == LHK_ADAMAS_EXACT) score_exactly(job, kv, begin, lhk_min(LHK_ADAMAS_BLOCK, n - begin), scores);
     else (c->scoring == LHK_ADAMAS_ASYMMETRIC ? job->kernel->estimates : job->kernel->distances)(&scan);

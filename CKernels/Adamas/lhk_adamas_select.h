@@ -15,7 +15,8 @@ typedef struct select_room {
     float *most, *mass;         ///< [query_heads][chunks]
     uint64_t *planes;           ///< [query_heads][3][words]
     int32_t *weights;           ///< [query_heads][groups][4]
-    float *queries;             ///< [query_heads][dim_k], exact scores only
+    float *queries;             ///< [query_heads][ldq]: exact scores and moving means only
+    int64_t ldq;                ///< dim_k rounded up to 16
     float *factor, *offset, *base;  ///< [query_heads]; base: what the mean adds to every score, in log2
     int32_t *lists;             ///< [lists][list_room]
     int64_t *counts, *offsets;  ///< [lists], [lists + 1]
