@@ -63,7 +63,8 @@ static void code_block(const append_job *job, int64_t b, int64_t head) {
     int64_t begin = lhk_max(job->first, b * LHK_ADAMAS_BLOCK), end = lhk_min(job->end, (b + 1) * LHK_ADAMAS_BLOCK);
     uint8_t *block = lhk_adamas_block(c, &job->parts, b, head);
     float y[LHK_ADAMAS_MOST_DIM + 16] __attribute__((aligned(64)));
-    if (c->center == LHK_ADAMAS_CENTER_MOVING && begin % LHK_ADAMAS_BLOCK == 0) lhk_adamas_move(job->index, &job->parts, b, head);
+    if (c->center == LHK_ADAMAS_CENTER_MOVING && begin % LHK_ADAMAS_BLOCK == 0)
+        lhk_adamas_move(job->index, &job->parts, b, head);
     const float *mean = lhk_adamas_mean(c, &job->parts, b, head);
     for (int64_t token = begin; token < end; token++) {
         if (job->k) load_key(job, token - job->origin, head, y);

@@ -71,6 +71,7 @@ static inline uint8_t *lhk_adamas_block(const lhk_adamas_config *c, const lhk_ad
     return p->blocks + (uint64_t)(block * c->kv_heads + head) * p->block_bytes;
 }
 
+static inline int64_t lhk_adamas_blocks_for(int64_t tokens) { return (tokens + LHK_ADAMAS_BLOCK - 1) / LHK_ADAMAS_BLOCK; }
 /// The mean that a block's keys were coded about.
 static inline float *lhk_adamas_mean(const lhk_adamas_config *c, const lhk_adamas_parts *p, int64_t block, int64_t head) {
     return p->mean + ((c->center == LHK_ADAMAS_CENTER_MOVING ? block * c->kv_heads : 0) + head) * c->dim_k;
@@ -105,6 +106,11 @@ bool lhk_adamas_workspace(const lhk_adamas_config *config, uint32_t workers, uin
 /// Brings the running sums of values up to the store's length.
 lhk_status lhk_adamas_sum_values(lhk_instance *index, const lhk_host *host, lhk_store_ref store, float *scratch,
                                  lhk_error *error);
+
+lhk_status lhk_adamas_fork(const lhk_instance *source, lhk_instance *destination, lhk_error *error);
+uint64_t lhk_adamas_save_size(const lhk_instance *index);
+void lhk_adamas_save(const lhk_instance *index, uint8_t *out);
+lhk_status lhk_adamas_load(lhk_instance *index, const uint8_t *bytes, uint64_t count, lhk_error *error);
 
 extern const lhk_life_ops lhk_adamas_life_ops;
 extern const lhk_selector_ops lhk_adamas_selector_ops;
