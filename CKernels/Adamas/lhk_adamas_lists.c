@@ -44,15 +44,21 @@ static int64_t merge_list(int32_t *list, int64_t size, const int32_t *tokens, in
     return total;
 }
 
-/// The tokens that any of the `rows` rows of scores from `row` on has among its `wanted` best, ascending; their number.
-/// `list` has room for all of them.
-static int64_t pick_rows(const select_job *job, int64_t row, int64_t rows, int64_t wanted, uint32_t worker, int32_t *list) {
+/// The tokens that any of the `rows` rows of scores from `row` on has among its best `picked`, and in `wide`, unless null, those
+/// that it has among its best `more`; ascending. Returns the number of the former, and that of the latter in `wide_count`.
+static int64_t pick_rows(const select_job *job, int64_t row, int64_t rows, int64_t picked, int64_t more, uint32_t worker,
+                         int32_t *list, int32_t *wide, int64_t *wide_count) {
     int32_t *tokens = job->room.tokens + worker * (job->room.stride + 16);
     float *kept = job->room.kept + worker * (job->room.stride + 16);
     int64_t size = 0;
+    *wide_count = 0;
     for (int64_t i = 0; i < rows; i++) {
-        pick_row(job, row + i, wanted, tokens, kept);
-        size = merge_list(list, size, tokens, wanted);
+        pick_row(job, row + i, wide ? more : picked, tokens, kept);
+        if (wide) {
+            *wide_count = merge_list(wide, *wide_count, tokens, more);
+            lhk_adamas_cut(job->kernel, more, picked, tokens, kept);
+        }
+        size = merge_list(list, size, tokens, picked);
     }
     return size;
 }
@@ -73,14 +79,10 @@ static int64_t make_list(const select_job *job, int64_t row, int64_t rows, int64
     const lhk_adamas_config *c = job->c;
     const select_room *r = &job->room;
     int64_t picked = c->budget - c->sinks - c->recent, free = job->index->length - c->sinks - c->recent;
-    int64_t size = pick_rows(job, row, rows, picked, worker, out);
+    int32_t *wide = c->values ? r->wide + worker * r->wide_room : NULL;
+    int64_t count, size = pick_rows(job, row, rows, picked, lhk_min(picked + c->values, free), worker, out, wide, &count);
     if (c->remainder) {
-        int32_t *wide = r->wide + worker * r->wide_room;
-        int64_t count = 0;
-        if (c->values) {
-            count = pick_rows(job, row, rows, lhk_min(picked + c->values, free), worker, wide);
-            count = without(wide, count, out, size);
-        }
+        count = without(wide, count, out, size);
         select_list list = {out, size, wide, count, r->shares + worker * job->group * r->wide_room,
                             r->gathered + worker * job->group * lhk_round_up(c->dim_v, 16)};
         lhk_adamas_set_rest(job, head, heads, &list, mean);
