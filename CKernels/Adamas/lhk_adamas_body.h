@@ -249,6 +249,26 @@ static int64_t LHK_NAME(above)(const float *scores, int64_t begin, int64_t count
     return n;
 }
 
+static int64_t LHK_NAME(reaching)(const float *scores, int64_t lds, int64_t rows, const float *least, int64_t begin,
+                                  int64_t count, int32_t *tokens, float *kept) {
+    int64_t n = 0;
+    for (int64_t i = begin; i < begin + count; i += 16) {
+        lhk_adamas_floats most, x;
+        float above[16];
+        memcpy(&most, scores + i, sizeof most);
+        most -= least[0];
+        for (int64_t r = 1; r < rows; r++) {
+            memcpy(&x, scores + r * lds + i, sizeof x);
+            x -= least[r];
+            lhk_adamas_ints less = most < x;
+            most = (lhk_adamas_floats)(((lhk_adamas_ints)most & ~less) | ((lhk_adamas_ints)x & less));
+        }
+        memcpy(above, &most, sizeof above);
+        n += LHK_NAME(keep)(above, 0, (int32_t)i, tokens + n, kept);
+    }
+    return n;
+}
+
 /// Where the values of a token begin, and in `shift` how far its bf16 is from the upper half of a word.
 LHK_ALWAYS_INLINE const uint8_t *LHK_NAME(value_row)(const lhk_adamas_gather *g, int64_t token, uint32_t *shift) {
     const uint8_t *block = g->values + (uint64_t)(token / g->block_tokens) * g->block_stride;
@@ -303,4 +323,4 @@ const lhk_adamas_kernel LHK_NAME(kernel) = {
     .code = LHK_NAME(code), .distances = LHK_NAME(distances), .estimates = LHK_NAME(estimates), .peaks = LHK_NAME(peaks),
     .lanes = LHK_NAME(lanes),
     .mass = LHK_NAME(mass), .part = LHK_NAME(part), .above = LHK_NAME(above),
-    .gather = LHK_NAME(gather), .mean = LHK_NAME(mean)};
+    .reaching = LHK_NAME(reaching), .gather = LHK_NAME(gather), .mean = LHK_NAME(mean)};

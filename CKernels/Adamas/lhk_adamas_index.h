@@ -27,7 +27,7 @@ typedef struct lhk_adamas_config {
     uint32_t passive;
     uint32_t balance;  ///< channels are scaled before the transform
     int64_t budget, sinks, recent;  ///< tokens of a list; of these the first and last ones, always taken
-    int64_t values;                 ///< tokens per query head beyond the list whose values enter the remainder
+    int64_t values;                 ///< tokens of at least 1/values of the weight enter the remainder with their own values
     int64_t sample;                 ///< tokens that thresholds, mean and levels are fixed from
     int64_t capacity, query_rows;
 } lhk_adamas_config;

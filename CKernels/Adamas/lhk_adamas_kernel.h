@@ -80,6 +80,10 @@ typedef struct lhk_adamas_kernel {
     /// The j of scores[begin + j] >= least, 0 <= j < count, a multiple of 16, as begin + j, with their scores; ascending.
     /// Up to 16 entries past the last one may be written.
     int64_t (*above)(const float *scores, int64_t begin, int64_t count, float least, int32_t *tokens, float *kept);
+    /// The same for tokens that reach `least` in one of several rows: least [rows], scores [rows][lds]; `kept` has room for
+    /// 32 entries and is of no meaning.
+    int64_t (*reaching)(const float *scores, int64_t lds, int64_t rows, const float *least, int64_t begin, int64_t count,
+                        int32_t *tokens, float *kept);
     void (*gather)(const lhk_adamas_gather *gather);
     /// mean = before + the mean of what the codes of a whole block stand for, both [dim]; code i is floor + unit * step[i].
     void (*mean)(const uint8_t *block, int64_t dim, const uint8_t *step, float floor, float unit, const float *before,

@@ -66,8 +66,8 @@ lhk_status lhk_adamas_configure(const lhk_problem *problem, lhk_adamas_config *o
     remainder = asymmetric && !(params && params->softcap > 0);
     if (!status) status = lhk_option_int(problem, "adamas", "dense_layers", 0, 1 << 20, &dense_layers, error);
     if (!status) status = lhk_option_int(problem, "adamas", "remainder", 0, 1, &remainder, error);
-    c.values = asymmetric && remainder ? 256 : 0;
-    if (!status) status = lhk_option_int(problem, "adamas", "values", 0, 1 << 24, &c.values, error);
+    c.values = asymmetric && remainder ? 1024 : 0;
+    if (!status) status = lhk_option_int(problem, "adamas", "values", 0, 1 << 20, &c.values, error);
     if (!status) status = read_word(problem, "center", centers, &c.center, error);
     if (!status) status = lhk_option_int(problem, "adamas", "balance", 0, 1, &balance, error);
     if (!status) status = lhk_option_int(problem, "adamas", "sample", 16, LHK_ADAMAS_MOST_SAMPLE, &c.sample, error);

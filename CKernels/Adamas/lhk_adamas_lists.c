@@ -44,31 +44,44 @@ static int64_t merge_list(int32_t *list, int64_t size, const int32_t *tokens, in
     return total;
 }
 
-/// The tokens that any of the `rows` rows of scores from `row` on has among its best `picked`, and in `wide`, unless null, those
-/// that it has among its best `more`; ascending. Returns the number of the former, and that of the latter in `wide_count`.
-static int64_t pick_rows(const select_job *job, int64_t row, int64_t rows, int64_t picked, int64_t more, uint32_t worker,
-                         int32_t *list, int32_t *wide, int64_t *wide_count) {
+/// The tokens that one of the `rows` rows of scores from `row` on has among its best `wanted`, ascending; their number.
+static int64_t pick_rows(const select_job *job, int64_t row, int64_t rows, int64_t wanted, uint32_t worker, int32_t *list) {
     int32_t *tokens = job->room.tokens + worker * (job->room.stride + 16);
     float *kept = job->room.kept + worker * (job->room.stride + 16);
     int64_t size = 0;
-    *wide_count = 0;
     for (int64_t i = 0; i < rows; i++) {
-        pick_row(job, row + i, wide ? more : picked, tokens, kept);
-        if (wide) {
-            *wide_count = merge_list(wide, *wide_count, tokens, more);
-            lhk_adamas_cut(job->kernel, more, picked, tokens, kept);
-        }
-        size = merge_list(list, size, tokens, picked);
+        pick_row(job, row + i, wanted, tokens, kept);
+        size = merge_list(list, size, tokens, wanted);
     }
     return size;
 }
 
-/// Removes from the ascending `tokens` those of the list, which it holds all; returns how many stay.
+/// The tokens that weigh at least 1/values of all, by the estimate of any of the query heads [head, head + heads), ascending;
+/// their number. There are no more than fit, but for the errors of estimated sums: then the last ones are left out.
+static int64_t collect_wide(const select_job *job, int64_t head, int64_t heads, uint32_t worker, int32_t *wide) {
+    const select_room *r = &job->room;
+    float *least = r->least + worker * job->group, *kept = r->kept + worker * (r->stride + 16);
+    int64_t n = 0;
+    for (int64_t h = 0; h < heads; h++) {
+        float most, total = lhk_adamas_total(job, head + h, &most);
+        least[h] = most + log2f(total / (float)job->c->values);
+    }
+    for (int64_t b = 0; b < r->stride / LHK_ADAMAS_PEAK && n + LHK_ADAMAS_PEAK + 16 <= r->wide_room; b++) {
+        bool any = false;
+        for (int64_t h = 0; h < heads; h++) any |= r->peaks[(head + h) * r->stride / LHK_ADAMAS_PEAK + b] >= least[h];
+        if (any)
+            n += job->kernel->reaching(r->scores + head * r->stride, r->stride, heads, least, b * LHK_ADAMAS_PEAK,
+                                       LHK_ADAMAS_PEAK, wide + n, kept);
+    }
+    return n;
+}
+
+/// Removes from the ascending `tokens` those of the ascending list; returns how many stay.
 static int64_t without(int32_t *tokens, int64_t count, const int32_t *list, int64_t size) {
     int64_t n = 0;
     for (int64_t i = 0, j = 0; i < count; i++) {
-        if (j < size && tokens[i] == list[j]) j++;
-        else tokens[n++] = tokens[i];
+        while (j < size && list[j] < tokens[i]) j++;
+        if (j == size || list[j] != tokens[i]) tokens[n++] = tokens[i];
     }
     return n;
 }
@@ -78,10 +91,10 @@ static int64_t make_list(const select_job *job, int64_t row, int64_t rows, int64
                          uint32_t worker, int32_t *out) {
     const lhk_adamas_config *c = job->c;
     const select_room *r = &job->room;
-    int64_t picked = c->budget - c->sinks - c->recent, free = job->index->length - c->sinks - c->recent;
-    int32_t *wide = c->values ? r->wide + worker * r->wide_room : NULL;
-    int64_t count, size = pick_rows(job, row, rows, picked, lhk_min(picked + c->values, free), worker, out, wide, &count);
+    int64_t size = pick_rows(job, row, rows, c->budget - c->sinks - c->recent, worker, out);
     if (c->remainder) {
+        int32_t *wide = r->wide + worker * r->wide_room;
+        int64_t count = c->values ? collect_wide(job, head, heads, worker, wide) : 0;
         count = without(wide, count, out, size);
         select_list list = {out, size, wide, count, r->shares + worker * job->group * r->wide_room,
                             r->gathered + worker * job->group * lhk_round_up(c->dim_v, 16)};

@@ -48,8 +48,11 @@ static int64_t collect(const lhk_adamas_kernel *kernel, const lhk_adamas_scores 
     return n;
 }
 
-void lhk_adamas_cut(const lhk_adamas_kernel *kernel, int64_t count, int64_t wanted, int32_t *tokens, float *kept) {
-    if (wanted == 0 || count == wanted) return;
+void lhk_adamas_pick(const lhk_adamas_kernel *kernel, const lhk_adamas_scores *s, int64_t wanted, int32_t *tokens,
+                     float *kept) {
+    if (wanted == 0) return;
+    int64_t count = collect(kernel, s, bound_of(kernel, s, wanted, kept), tokens, kept);
+    if (count == wanted) return;
     for (int64_t i = count; i < lhk_round_up(count, 16); i++) kept[i] = -INFINITY;
     float cut = cut_of(kernel, kept, lhk_round_up(count, 16), wanted);
     int64_t greater = 0, equal = 0, n = 0;
@@ -65,12 +68,6 @@ void lhk_adamas_cut(const lhk_adamas_kernel *kernel, int64_t count, int64_t want
         kept[n] = kept[i];
         n += take;
     }
-}
-
-void lhk_adamas_pick(const lhk_adamas_kernel *kernel, const lhk_adamas_scores *s, int64_t wanted, int32_t *tokens,
-                     float *kept) {
-    if (wanted == 0) return;
-    lhk_adamas_cut(kernel, collect(kernel, s, bound_of(kernel, s, wanted, kept), tokens, kept), wanted, tokens, kept);
 }
 
 // ---- the direct call, on distances ----

@@ -17,7 +17,4 @@ typedef struct lhk_adamas_scores {
 void lhk_adamas_pick(const lhk_adamas_kernel *kernel, const lhk_adamas_scores *s, int64_t wanted, int32_t *tokens,
                      float *kept);
 
-/// Of `count` picked tokens the `wanted` of greatest score, likewise; `kept` has room for `count` rounded up to 16.
-void lhk_adamas_cut(const lhk_adamas_kernel *kernel, int64_t count, int64_t wanted, int32_t *tokens, float *kept);
-
 #endif

@@ -42,7 +42,7 @@ static const lhk_method method = {
     .struct_size = sizeof(lhk_method), .variant_count = sizeof variants / sizeof *variants, .role = LHK_ROLE_SELECTOR,
     .name = "adamas", .version = "1.0.0",
     .summary = "decode: the nearest keys by 2-bit codes after a Hadamard transform (arXiv 2510.18413); budget=N (128), "
-               "dense_layers=N (2), scoring=asymmetric|manhattan (the paper's)|exact, remainder=0|1, values=N (256), "
+               "dense_layers=N (2), scoring=asymmetric|manhattan (the paper's)|exact, remainder=0|1, values=N (1024), "
                "lists=query|union|kv, "
                "sinks=N, recent=N, sample=N (512), center=0|1|moving, balance=0|1",
     .variants = variants, .reference = &reference};

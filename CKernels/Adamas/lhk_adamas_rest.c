@@ -25,6 +25,15 @@ static void gather(const select_job *job, int64_t kv, int64_t rows, const select
                                list->gathered, padded);
 }
 
+float lhk_adamas_total(const select_job *job, int64_t head, float *most) {
+    const float *mosts = job->room.most + head * job->room.chunks, *masses = job->room.mass + head * job->room.chunks;
+    float total = 0;
+    *most = -INFINITY;
+    for (int64_t i = 0; i < job->room.chunks; i++) *most = fmaxf(*most, mosts[i]);
+    for (int64_t i = 0; i < job->room.chunks && *most > -INFINITY; i++) total += masses[i] * exp2f(mosts[i] - *most);
+    return total;
+}
+
 /// Weight of all tokens but the list's, in units of 2^most: `read` of it is that of tokens whose values are read.
 typedef struct rest_mass {
     float most, total, rest, read;
@@ -33,11 +42,9 @@ typedef struct rest_mass {
 static rest_mass weigh(const select_job *job, int64_t head, const select_list *list, float *shares) {
     const select_room *r = &job->room;
     const float *scores = r->scores + head * r->stride;
-    rest_mass m = {.most = -INFINITY};
+    rest_mass m = {0};
     float chosen = 0;
-    for (int64_t i = 0; i < r->chunks; i++) m.most = fmaxf(m.most, r->most[head * r->chunks + i]);
-    for (int64_t i = 0; i < r->chunks && m.most > -INFINITY; i++)
-        m.total += r->mass[head * r->chunks + i] * exp2f(r->most[head * r->chunks + i] - m.most);
+    m.total = lhk_adamas_total(job, head, &m.most);
     for (int64_t i = 0; i < list->count; i++) chosen += lhk_adamas_power(scores[list->tokens[i]] - m.most);
     for (int64_t i = 0; i < list->wide_count; i++) {
         shares[i] = lhk_adamas_power(scores[list->wide[i]] - m.most);

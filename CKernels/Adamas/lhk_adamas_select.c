@@ -36,9 +36,11 @@ static bool carve_room(const lhk_adamas_config *c, int64_t tokens, uint32_t work
     r->tokens = lhk_carve(&carver, workers * (stride + 16), 4);
     r->kept = lhk_carve(&carver, workers * (stride + 16), 4);
     r->row = lhk_carve(&carver, (uint64_t)workers * c->dim_v, 4);
-    r->wide_room = c->values ? lhk_min(tokens, (int64_t)group * (c->budget + c->values)) : 0;
+    int64_t wide = lhk_min((int64_t)stride, (int64_t)group * (c->values + c->values / 2));
+    r->wide_room = c->values ? wide + LHK_ADAMAS_PEAK + 16 : 0;
     r->wide = lhk_carve(&carver, workers * (uint64_t)r->wide_room, 4);
     r->shares = lhk_carve(&carver, workers * group * (uint64_t)r->wide_room, 4);
+    r->least = lhk_carve(&carver, c->values ? workers * group : 0, 4);
     r->gathered = lhk_carve(&carver, c->values ? workers * group : 0, (uint64_t)lhk_round_up(c->dim_v, 16) * sizeof(float));
     *bytes = carver.used;
     return !carver.overflow;
@@ -173,7 +175,7 @@ lhk_status lhk_adamas_select(lhk_instance *index, const lhk_host *host, const lh
     double scores = (double)index->length * c->query_heads * c->dim_k / 128;
     run_tasks(host, c->query_heads, 300.0 * c->query_heads, lhk_adamas_query_task, &job);
     run_tasks(host, c->kv_heads * job.room.chunks, scores / job.kernel->speed, scan_task, &job);
-    double picking = 500.0 * c->query_heads + scores / 20 + 100.0 * c->kv_heads * (double)c->values;
+    double picking = 500.0 * c->query_heads + scores / 20 + 10000.0 * c->kv_heads * (c->values > 0);
     run_tasks(host, c->kv_heads, picking, lhk_adamas_pick_task, &job);
     lhk_adamas_show(&job, out);
     return LHK_OK;

@@ -26,6 +26,7 @@ typedef struct select_room {
     float *row;       ///< per worker [dim_v]
     int32_t *wide;    ///< per worker [wide_room]: tokens whose values are read for the remainder
     float *shares;    ///< per worker [group][wide_room]: what each of them weighs
+    float *least;     ///< per worker [group]: scores from which values are read
     float *gathered;  ///< per worker [group][dim_v rounded up to 16]: their weighted sum
     int64_t wide_room;
     int64_t list_room, list_count;
@@ -60,6 +61,8 @@ typedef struct select_list {
     float *gathered;  ///< room: [rows][dim_v rounded up to 16]
 } select_list;
 
+/// Estimated weight of all tokens that may be picked, in units of 2^most, `most` being the greatest score.
+float lhk_adamas_total(const select_job *job, int64_t head, float *most);
 /// Remainders of the `rows` query heads from `head` on, which share the list. `mean` [dim_v] is that of all values.
 void lhk_adamas_set_rest(const select_job *job, int64_t head, int64_t rows, const select_list *list, const float *mean);
 

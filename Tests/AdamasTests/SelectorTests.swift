@@ -87,7 +87,7 @@ import Testing
             return try sequence.attend(cache, query)
         }
         let dense = try out("all"), form = "adamas:dense_layers=0,budget=8,scoring=exact,remainder=1"
-        #expect(distance(try out(form + ",values=700"), dense) < 0.1)
+        #expect(distance(try out(form + ",values=100000"), dense) < 0.1)
         #expect(distance(try out(form), dense) > 0.5)
     }
 
