@@ -82,7 +82,11 @@ static void scan_block(const select_job *job, int64_t kv, int64_t b) {
                             .offset = r->offset + first, .step = job->parts.levels[kv].step, .lds = r->stride,
                             .queries = r->queries + first * r->ldq, .ldq = r->ldq,
                             .ahead_bytes = (int64_t)job->parts.block_bytes / 64 * 64};
-    if (c->center == LHK_ADAMAS_CENTER_MOVING) scan.mean = lhk_adamas_mean(c, &job->parts, b, kv);
+    if (c->center == LHK_ADAMAS_CENTER_MOVING) {
+        scan.mean = lhk_adamas_mean(c, &job->parts, b, kv);
+        if (begin + LHK_ADAMAS_BLOCK < n)
+            for (int64_t i = 0; i < c->dim_k; i += 16) __builtin_prefetch(lhk_adamas_mean(c, &job->parts, b + 1, kv) + i);
+    }
     if (begin + LHK_ADAMAS_BLOCK < n) scan.ahead = lhk_adamas_block(c, &job->parts, b + 1, kv);
     if (c->scoring == LHK_ADAMAS_EXACT) score_exactly(job, kv, begin, lhk_min(LHK_ADAMAS_BLOCK, n - begin), scores);
     else (c->scoring == LHK_ADAMAS_ASYMMETRIC ? job->kernel->estimates : job->kernel->distances)(&scan);
