@@ -36,7 +36,8 @@ static lhk_status find(const lhk_problem *problem, const lhk_commvq_state *shape
     if (status) return status;
     if (!out->keys || !out->weights || !out->values || !out->offsets)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "commvq: layer %u has no codebooks (key_codebook, key_weight, "
-                        "value_codebook, value_offset); calibration gives them", lhk_problem_layer(problem));
+                        "value_codebook, value_offset): calibrate it, or give it another store, as in "
+                        "--store-layers \"%u: bf16\"", lhk_problem_layer(problem), lhk_problem_layer(problem));
     if (!problem->position)
         return lhk_fail(error, LHK_ERROR_UNSUPPORTED, -1, "commvq keeps keys as they are before rotary positions: it needs "
                         "the position method of the model, without options");

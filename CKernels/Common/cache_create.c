@@ -4,30 +4,28 @@
 
 #include "cache_internal.h"
 #include "parameters.h"
-#include "plugin_check.h"
 
-/// Beyond these no model goes; they keep products of dimensions within 64 bits.
-enum { max_layers = 65536, max_heads = 65536, max_dim = 65536 };
-
-static const char *const slot_words[slot_count] = {"store", "prefill selector", "decode selector", "attention", "position"};
-static const char *const slot_roles[slot_count] = {LHK_ROLE_STORE, LHK_ROLE_SELECTOR, LHK_ROLE_SELECTOR,
-                                                   LHK_ROLE_ATTENTION, LHK_ROLE_POSITION};
+const char *lhk_slot_word(int slot) {
+    static const char *const words[slot_count] = {"store", "prefill selector", "decode selector", "attention", "position"};
+    return words[slot];
+}
 
 lhk_status lhk_cache_fail(const lhk_cache *cache, uint32_t index, int slot, lhk_status status, lhk_error *inner,
                           lhk_error *error) {
     inner->text[sizeof inner->text - 1] = 0;
-    return lhk_fail(error, status, -1, "layer %u: %s '%s': %s", index, slot_words[slot], cache->specs[slot].name,
-                    inner->text[0] ? inner->text : "failed without a reason");
+    return lhk_fail(error, status, -1, "layer %u: %s '%s': %s", index, lhk_slot_word(slot),
+                    lhk_cache_spec(cache, index, slot)->name, inner->text[0] ? inner->text : "failed without a reason");
 }
 
 lhk_problem lhk_cache_problem(const lhk_cache *cache, uint32_t index, int slot) {
     const lhk_bound_layer *layer = &cache->layers[index];
+    const lhk_spec *spec = lhk_cache_spec(cache, index, slot);
     // Options of the position method change what its parameters say, which only that method can tell.
     const bool known = cache->methods[slot_position].method &&
                        (slot == slot_position || !cache->specs[slot_position].option_count);
     return (lhk_problem){
         .struct_size = sizeof(lhk_problem),
-        .option_count = cache->specs[slot].option_count,
+        .option_count = spec->option_count,
         .query_heads = layer->shape.query_heads,
         .kv_heads = layer->shape.kv_heads,
         .head_dim_k = layer->shape.head_dim_k,
@@ -37,7 +35,7 @@ lhk_problem lhk_cache_problem(const lhk_cache *cache, uint32_t index, int slot) 
         .output_dtype = LHK_DTYPE_F32,
         .query_rows = slot == slot_decode ? 1 : cache->max_rows,
         .keys = cache->capacity,
-        .options = cache->specs[slot].option_count ? cache->specs[slot].options : NULL,
+        .options = spec->option_count ? spec->options : NULL,
         .params = &layer->shape.params,
         .position = known ? &layer->shape.position : NULL,
         .layer = index,
@@ -72,123 +70,15 @@ void lhk_bound_destroy(lhk_bound *bound) {
     lhk_pages_unmap(&bound->state);
 }
 
-// ---- configuration ----
-
-static lhk_status layer_fault(uint32_t index, const char *text, lhk_error *error) {
-    return lhk_fail(error, LHK_ERROR_ARGUMENT, 0, "layer %u: %s", index, text);
-}
-
-static lhk_status check_params(uint32_t index, const lhk_attention_params *params, lhk_error *error) {
-    if (params->struct_size < LHK_SIZE_THROUGH(lhk_attention_params, sink_logits))
-        return layer_fault(index, "the struct_size of its attention parameters is too small", error);
-    if (params->flags & LHK_ATTENTION_OFFSET)
-        return layer_fault(index, "an attention offset is given, but it follows from the sequence", error);
-    if (params->flags & ~LHK_ATTENTION_CAUSAL) return layer_fault(index, "unknown attention flags", error);
-    if (!(params->scale >= 0) || isinf(params->scale)) return layer_fault(index, "scale is negative or not finite", error);
-    if (!(params->softcap >= 0) || isinf(params->softcap))
-        return layer_fault(index, "softcap is negative or not finite", error);
-    if (params->window_left < -1 || params->window_right < -1 || params->sink_tokens < 0)
-        return layer_fault(index, "a window is below -1 or sink_tokens below 0", error);
-    return LHK_OK;
-}
-
-static lhk_status check_layer(uint32_t index, const lhk_cache_layer *layer, bool positions, lhk_error *error) {
-    if (!layer->query_heads || !layer->kv_heads || layer->query_heads % layer->kv_heads || layer->query_heads > max_heads)
-        return layer_fault(index, "query_heads is not a multiple of kv_heads, or above 65536", error);
-    if (!layer->head_dim_k || !layer->head_dim_v || layer->head_dim_k > max_dim || layer->head_dim_v > max_dim)
-        return layer_fault(index, "a head dimension is not in 1 to 65536", error);
-    lhk_status status = check_params(index, &layer->params, error);
-    if (status || !positions) return status;
-    if (layer->position.struct_size < LHK_SIZE_THROUGH(lhk_position_params, factors))
-        return layer_fault(index, "the struct_size of its position parameters is too small", error);
-    if (layer->position.factor_count > layer->head_dim_k / 2 || (layer->position.factor_count && !layer->position.factors))
-        return layer_fault(index, "factor_count is above head_dim_k / 2, or factors is null", error);
-    return LHK_OK;
-}
-
-static lhk_status check_config(const lhk_cache_config *config, lhk_error *error) {
-    if (config->struct_size < LHK_SIZE_THROUGH(lhk_cache_config, position))
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 0, "the cache configuration's struct_size is too small");
-    if (!config->layer_count || config->layer_count > max_layers || !config->layers)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 0, "the number of layers is not in 1 to %d", max_layers);
-    // Selections hold token indices as int32_t.
-    if (config->capacity < 1 || config->capacity > INT32_MAX)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 0, "a capacity of %lld tokens is not in 1 to %d",
-                        (long long)config->capacity, INT32_MAX);
-    if (config->max_rows < 1)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 0, "max_rows %lld is below 1", (long long)config->max_rows);
-    if (!config->store || !config->prefill || !config->decode || !config->attention || !config->position)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 0, "the specification of a method is null");
-    return LHK_OK;
-}
-
-/// Copies `count` floats; a null source stays null.
-static bool copy_floats(const float *source, size_t count, const float **out) {
-    *out = NULL;
-    if (!source || !count) return true;
-    float *copy = malloc(count * sizeof *copy);
-    if (!copy) return false;
-    memcpy(copy, source, count * sizeof *copy);
-    *out = copy;
-    return true;
-}
-
-static lhk_status copy_layers(lhk_cache *cache, const lhk_cache_config *config, lhk_error *error) {
-    bool positions = cache->methods[slot_position].method != NULL;
-    // The caller's array has the stride of the caller's headers.
-    const uint32_t stride = config->layers[0].struct_size;
-    if (stride < LHK_SIZE_THROUGH(lhk_cache_layer, position) || stride % _Alignof(lhk_cache_layer))
-        return layer_fault(0, "struct_size is too small", error);
-    cache->layers = calloc(config->layer_count, sizeof *cache->layers);
-    if (!cache->layers) return lhk_fail(error, LHK_ERROR_MEMORY, -1, "no memory for %u layers", config->layer_count);
-    for (uint32_t i = 0; i < config->layer_count; i++) {
-        const lhk_cache_layer *from = (const void *)((const uint8_t *)config->layers + (size_t)i * stride);
-        if (from->struct_size != stride) return layer_fault(i, "struct_size differs from that of layer 0", error);
-        lhk_status status = check_layer(i, from, positions, error);
-        if (status) return status;
-        lhk_cache_layer *to = &cache->layers[i].shape;
-        memcpy(to, from, lhk_min(stride, sizeof *to));
-        to->struct_size = sizeof *to;
-        const lhk_parameter *parameters = to->parameters;
-        to->position.factors = to->params.alibi_slopes = to->params.sink_logits = NULL;
-        to->parameters = NULL;
-        cache->layer_count = i + 1;
-        if (!positions) to->position.factor_count = 0;
-        if (!copy_floats(from->params.alibi_slopes, from->query_heads, &to->params.alibi_slopes) ||
-            !copy_floats(from->params.sink_logits, from->query_heads, &to->params.sink_logits) ||
-            !copy_floats(positions ? from->position.factors : NULL, to->position.factor_count, &to->position.factors))
-            return lhk_fail(error, LHK_ERROR_MEMORY, -1, "no memory for the parameters of layer %u", i);
-        lhk_error inner = {.struct_size = sizeof inner};
-        status = lhk_parameters_copy(parameters, to->parameter_count, &to->parameters, &inner);
-        if (status) return lhk_fail(error, status, 0, "layer %u: %s", i, inner.text);
-    }
-    return LHK_OK;
-}
-
-static lhk_status find_methods(lhk_cache *cache, const lhk_cache_config *config, lhk_error *error) {
-    const char *const texts[slot_count] = {config->store, config->prefill, config->decode, config->attention,
-                                           config->position};
-    for (int slot = 0; slot < slot_count; slot++) {
-        lhk_error inner = {.struct_size = sizeof inner};
-        lhk_status status = lhk_spec_parse(texts[slot], &cache->specs[slot], &inner);
-        if (!status && slot == slot_position && !strcmp(cache->specs[slot].text, "none")) continue;
-        if (!status)
-            status = lhk_registry_find(cache->registry, slot_roles[slot], cache->specs[slot].name, &cache->methods[slot],
-                                       &inner);
-        if (status) return lhk_fail(error, status, 0, "%s '%.60s': %s", slot_words[slot], texts[slot], inner.text);
-    }
-    cache->shared_selector = !strcmp(cache->specs[slot_prefill].text, cache->specs[slot_decode].text);
-    return LHK_OK;
-}
-
 // ---- binding ----
 
 static lhk_status bind(lhk_cache *cache, uint32_t index, int slot, lhk_error *error) {
     lhk_bound *bound = &cache->layers[index].bound[slot];
-    if (!cache->methods[slot].method || (slot == slot_decode && cache->shared_selector)) return LHK_OK;
+    const lhk_registration *method = lhk_cache_method(cache, index, slot);
+    if (!method->method || (slot == slot_decode && cache->shared_selector)) return LHK_OK;
     lhk_problem problem = lhk_cache_problem(cache, index, slot);
     lhk_error inner = {.struct_size = sizeof inner};
-    lhk_status status = lhk_method_resolve(cache->methods[slot].method, &problem, cache->host, &bound->variant, &inner);
+    lhk_status status = lhk_method_resolve(method->method, &problem, cache->host, &bound->variant, &inner);
     if (status) return lhk_cache_fail(cache, index, slot, status, &inner, error);
     return lhk_bound_create(cache, index, slot, bound, error);
 }
@@ -229,8 +119,7 @@ static lhk_status map_workspaces(lhk_cache *cache, lhk_error *error) {
 static lhk_status build(lhk_cache *cache, const lhk_cache_config *config, lhk_error *error) {
     cache->capacity = config->capacity;
     cache->max_rows = lhk_min(config->max_rows, config->capacity);
-    lhk_status status = find_methods(cache, config, error);
-    if (!status) status = copy_layers(cache, config, error);
+    lhk_status status = lhk_cache_configure(cache, config, error);
     for (uint32_t i = 0; !status && i < cache->layer_count; i++) status = bind_layer(cache, i, error);
     if (!status) status = map_workspaces(cache, error);
     lhk_cache_reset_stats(cache);
@@ -239,7 +128,7 @@ static lhk_status build(lhk_cache *cache, const lhk_cache_config *config, lhk_er
 
 lhk_status lhk_cache_create(const lhk_cache_config *config, const lhk_registry *registry, const lhk_host *host,
                             lhk_cache **out, lhk_error *error) {
-    lhk_status status = check_config(config, error);
+    lhk_status status = lhk_cache_check_config(config, error);
     if (status) return status;
     if (host->struct_size < LHK_SIZE_THROUGH(lhk_host, log_context) || !host->workers)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, 2, "the host's struct_size is too small or it has no workers");
@@ -267,6 +156,10 @@ void lhk_cache_destroy(lhk_cache *cache) {
         lhk_parameters_free(layer->shape.parameters);
     }
     free(cache->layers);
+    for (lhk_own_store *own = cache->own_stores, *next; own; own = next) {
+        next = own->next;
+        free(own);
+    }
     lhk_pages_unmap(&cache->selector_workspace);
     lhk_pages_unmap(&cache->attention_workspace);
     lhk_pages_unmap(&cache->rows);

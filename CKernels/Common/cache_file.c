@@ -53,6 +53,17 @@ static uint64_t position_checksum(const lhk_position_params *params) {
     return lhk_checksum(sums, sizeof sums);
 }
 
+/// Writes what a saved state of that slot and layer means.
+static void describe_method(FILE *stream, const lhk_cache *cache, uint32_t index, int slot) {
+    const lhk_bound *bound = &cache->layers[index].bound[slot];
+    if (slot == slot_decode && cache->shared_selector) bound = &cache->layers[index].bound[slot_prefill];
+    if (slot == slot_position ? bound->variant != NULL : lhk_file_keeps(bound))
+        fprintf(stream, "%s version %s", lhk_cache_spec(cache, index, slot)->text,
+                lhk_cache_method(cache, index, slot)->method->version);
+    else
+        fputs("without state", stream);
+}
+
 lhk_status lhk_file_describe(const lhk_cache *cache, char **text, uint64_t *bytes, lhk_error *error) {
     static const char *const names[] = {"store", "prefill", "decode", "attention", "position"};
     size_t length = 0;
@@ -60,14 +71,9 @@ lhk_status lhk_file_describe(const lhk_cache *cache, char **text, uint64_t *byte
     if (!stream) return lhk_fail(error, LHK_ERROR_MEMORY, -1, "no memory for the description of the cache");
     for (int slot = slot_store; slot < slot_count; slot++) {
         if (slot == slot_attention) continue;  // leaves no trace in the content
-        const lhk_bound *bound = &cache->layers[0].bound[slot];
-        if (slot == slot_decode && cache->shared_selector) bound = &cache->layers[0].bound[slot_prefill];
-        bool matters = slot == slot_position ? bound->variant != NULL : lhk_file_keeps(bound);
-        if (matters)
-            fprintf(stream, "%s %s version %s\n", names[slot], cache->specs[slot].text,
-                    cache->methods[slot].method->version);
-        else
-            fprintf(stream, "%s without state\n", names[slot]);
+        fprintf(stream, "%s ", names[slot]);
+        describe_method(stream, cache, 0, slot);
+        fputc('\n', stream);
     }
     for (uint32_t i = 0; i < cache->layer_count; i++) {
         const lhk_cache_layer *shape = &cache->layers[i].shape;
@@ -76,6 +82,11 @@ lhk_status lhk_file_describe(const lhk_cache *cache, char **text, uint64_t *byte
                 lhk_dtype_name(cache->layers[i].kv_dtype));
         if (cache->methods[slot_position].method)
             fprintf(stream, ", position parameters %016llx", (unsigned long long)position_checksum(&shape->position));
+        // The stores above are those of layer 0, whether they are the configuration's or its own.
+        if (cache->layers[i].own_store != cache->layers[0].own_store) {
+            fputs(", store ", stream);
+            describe_method(stream, cache, i, slot_store);
+        }
         fputc('\n', stream);
     }
     bool failed = ferror(stream);

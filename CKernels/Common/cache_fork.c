@@ -46,15 +46,34 @@ lhk_status lhk_cache_fork(const lhk_cache *cache, lhk_cache **out, lhk_error *er
     return LHK_OK;
 }
 
+static lhk_cache_binding binding_of(const char *slot, const lhk_spec *spec, const lhk_registration *method,
+                                    const lhk_variant *variant) {
+    return (lhk_cache_binding){.struct_size = sizeof(lhk_cache_binding),
+                               .slot = slot,
+                               .spec = spec->text,
+                               .variant = variant ? variant->id : "none",
+                               .origin = method->method ? method->origin : "built-in"};
+}
+
+/// The variant of the first layer with the store `own`; null where none has it.
+static const lhk_variant *store_variant(const lhk_cache *cache, const lhk_own_store *own) {
+    for (uint32_t i = 0; i < cache->layer_count; i++)
+        if (cache->layers[i].own_store == own) return cache->layers[i].bound[slot_store].variant;
+    return NULL;
+}
+
 lhk_status lhk_cache_get_binding(const lhk_cache *cache, uint32_t index, lhk_cache_binding *out) {
     static const char *const slot_names[slot_count] = {"store", "prefill", "decode", "attention", "position"};
-    if (index >= slot_count) return LHK_ERROR_NOT_FOUND;
+    if (index >= slot_count) {
+        const lhk_own_store *own = cache->own_stores;
+        for (uint32_t i = slot_count; own && i < index; i++) own = own->next;
+        if (!own) return LHK_ERROR_NOT_FOUND;
+        *out = binding_of(slot_names[slot_store], &own->spec, &own->method, store_variant(cache, own));
+        return LHK_OK;
+    }
     int from = index == slot_decode && cache->shared_selector ? slot_prefill : (int)index;
-    const lhk_variant *variant = cache->layers[0].bound[from].variant;
-    *out = (lhk_cache_binding){.struct_size = sizeof *out,
-                               .slot = slot_names[index],
-                               .spec = cache->specs[index].text,
-                               .variant = variant ? variant->id : "none",
-                               .origin = variant ? cache->methods[index].origin : "built-in"};
+    const lhk_variant *variant =
+        from == slot_store ? store_variant(cache, NULL) : cache->layers[0].bound[from].variant;
+    *out = binding_of(slot_names[index], &cache->specs[index], &cache->methods[index], variant);
     return LHK_OK;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The insides of the cache object, shared by cache_create.c, cache_run.c and cache_file.c.
+/// The insides of the cache object, shared by the files of its name.
 #ifndef LHK_CACHE_INTERNAL_H
 #define LHK_CACHE_INTERNAL_H
 
@@ -23,8 +23,16 @@ typedef struct lhk_bound {
     bool created;  ///< the state is initialised and must be destroyed
 } lhk_bound;
 
+/// A store that some layers have in place of the configuration's.
+typedef struct lhk_own_store {
+    struct lhk_own_store *LHK_NULLABLE next;
+    lhk_spec spec;
+    lhk_registration method;
+} lhk_own_store;
+
 typedef struct lhk_bound_layer {
-    lhk_cache_layer shape;  ///< its arrays are copies, owned
+    lhk_cache_layer shape;  ///< its arrays are copies, owned; `store` is the text of `own_store`
+    const lhk_own_store *LHK_NULLABLE own_store;
     lhk_dtype kv_dtype;     ///< of the store's panels
     lhk_bound bound[slot_count];
 } lhk_bound_layer;
@@ -37,12 +45,22 @@ struct lhk_cache {
     lhk_bound_layer *layers;
     lhk_spec specs[slot_count];
     lhk_registration methods[slot_count];  ///< `method` null: position `none`
+    lhk_own_store *LHK_NULLABLE own_stores;  ///< in the order of their first layers, each with another text
     bool shared_selector;  ///< prefill and decode are one specification: the prefill instances serve both
     lhk_pages selector_workspace, attention_workspace;
     uint64_t selector_workspace_bytes, attention_workspace_bytes;
     lhk_pages rows;  ///< f32 keys or queries of one call with positions applied
     lhk_cache_stats stats;
 };
+
+static inline const lhk_spec *lhk_cache_spec(const lhk_cache *cache, uint32_t index, int slot) {
+    const lhk_own_store *own = slot == slot_store ? cache->layers[index].own_store : NULL;
+    return own ? &own->spec : &cache->specs[slot];
+}
+static inline const lhk_registration *lhk_cache_method(const lhk_cache *cache, uint32_t index, int slot) {
+    const lhk_own_store *own = slot == slot_store ? cache->layers[index].own_store : NULL;
+    return own ? &own->method : &cache->methods[slot];
+}
 
 static inline const lhk_store_ops *lhk_store_of(const lhk_bound_layer *layer) {
     return (const lhk_store_ops *)layer->bound[slot_store].variant->ops;
@@ -51,6 +69,14 @@ static inline const lhk_selector_ops *lhk_selector_of(const lhk_bound *bound) {
     return (const lhk_selector_ops *)bound->variant->ops;
 }
 static inline lhk_instance *lhk_instance_of(const lhk_bound *bound) { return (lhk_instance *)bound->state.data; }
+
+/// What messages call a slot.
+const char *lhk_slot_word(int slot);
+
+/// Whether `config` can be bound at all; its layers are looked at by lhk_cache_configure.
+lhk_status lhk_cache_check_config(const lhk_cache_config *config, lhk_error *LHK_NULLABLE error);
+/// Finds the methods of `config` and copies its layers. After a failure the cache can be destroyed.
+lhk_status lhk_cache_configure(lhk_cache *cache, const lhk_cache_config *config, lhk_error *LHK_NULLABLE error);
 
 /// The problem that `slot` of layer `index` is bound for. It points into the cache.
 lhk_problem lhk_cache_problem(const lhk_cache *cache, uint32_t index, int slot);

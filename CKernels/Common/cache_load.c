@@ -78,7 +78,7 @@ static lhk_status explain_difference(const reader *in, const char *theirs, const
 
 static lhk_status read_directory(reader *in) {
     // A line of the description takes less than 256 bytes, but for the specifications of the methods.
-    const uint64_t most_text = 5 * LHK_SPEC_BYTES + 256 * ((uint64_t)in->cache->layer_count + 5);
+    const uint64_t most_text = (LHK_SPEC_BYTES + 256) * ((uint64_t)in->cache->layer_count + 5);
     const uint64_t most_sections = 3 * (uint64_t)in->cache->layer_count;
     if (in->header.description_bytes > most_text || in->header.section_count > most_sections)
         return corrupt(in, "its description or section table is too large");

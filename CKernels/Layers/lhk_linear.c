@@ -92,9 +92,9 @@ lhk_status lhk_linear_f32(
             lhk_layers_for_isa(isa)->linear_small(shape, x, w, y, begin, end);
         } else {
             lhk_openblas_loaded()->sgemm(
-                CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)shape->m, (blasint)(end - begin), (blasint)shape->k,
-                1.0f, x, (blasint)shape->ldx, w + begin * shape->k, (blasint)shape->k, 0.0f, y + begin,
-                (blasint)shape->ldy);
+                LHK_BLAS_ROW_MAJOR, LHK_BLAS_NO_TRANS, LHK_BLAS_TRANS, (int)shape->m, (int)(end - begin), (int)shape->k,
+                1.0f, x, (int)shape->ldx, w + begin * shape->k, (int)shape->k, 0.0f, y + begin,
+                (int)shape->ldy);
         }
     }
     return LHK_OK;

@@ -3,15 +3,15 @@
 #ifndef LHK_OPENBLAS_H
 #define LHK_OPENBLAS_H
 
-#include <cblas.h>
 #include <stdbool.h>
 
 #include "longhand_layers.h"
 
-/// cblas_sgemm; the header is used for its types only.
-typedef void lhk_sgemm(
-    enum CBLAS_ORDER order, enum CBLAS_TRANSPOSE trans_a, enum CBLAS_TRANSPOSE trans_b, blasint m, blasint n, blasint k,
-    float alpha, const float *a, blasint lda, const float *b, blasint ldb, float beta, float *c, blasint ldc);
+/// cblas_sgemm as libopenblas.so.0 has it, with 32-bit sizes. Spelt here so that building needs no headers of OpenBLAS.
+typedef void lhk_sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float *a, int lda,
+                       const float *b, int ldb, float beta, float *c, int ldc);
+/// Values of its first three arguments, which the interface of CBLAS fixes.
+enum { LHK_BLAS_ROW_MAJOR = 101, LHK_BLAS_NO_TRANS = 111, LHK_BLAS_TRANS = 112 };
 
 typedef struct lhk_openblas {
     void *handle;

@@ -11,6 +11,7 @@
 ///   LHK_NAME(some_clear)(x)     whether some lane has its sign bit clear
 
 #include "lhk_sale_tile_body.h"
+#include "lhk_sale_rest_body.h"
 
 /// Products of all rows with the segment's mean.
 LHK_ALWAYS_INLINE void LHK_NAME(meet_mean)(const lhk_sale_tile *t, const float *mean, float *out) {
@@ -77,26 +78,32 @@ LHK_ALWAYS_INLINE void LHK_NAME(starts)(const lhk_sale_tile *t, const float *res
     for (int r = t->rows; r < LHK_SALE_PADDED_ROWS; r++) out[r] = LHK_SALE_NEVER;
 }
 
-/// Whether some sum is 0 or above.
-LHK_ALWAYS_INLINE bool LHK_NAME(some_over)(lhk_sale_ints (*acc)[2]) {
-    lhk_sale_ints all = acc[0][0] & acc[0][1];
+/// Which halves of a block, 16 keys each, have some sum that is 0 or above: a bit each.
+LHK_ALWAYS_INLINE uint32_t LHK_NAME(halves_over)(lhk_sale_ints (*acc)[2]) {
+    uint32_t over = 0;
     LHK_UNROLL
-    for (int r = 1; r < LHK_SALE_STRIP; r++) all &= acc[r][0] & acc[r][1];
-    return LHK_NAME(some_clear)(&all);
+    for (int u = 0; u < 2; u++) {
+        lhk_sale_ints all = acc[0][u];
+        LHK_UNROLL
+        for (int r = 1; r < LHK_SALE_STRIP; r++) all &= acc[r][u];
+        over |= (uint32_t)LHK_NAME(some_clear)(&all) << u;
+    }
+    return over;
 }
 
-static bool LHK_NAME(block8)(const uint8_t *keys, int64_t tile_bytes, const int32_t *order, const uint32_t *codes,
-                             int64_t steps, const int32_t *starts) {
+static uint32_t LHK_NAME(block8)(const uint8_t *keys, int64_t tile_bytes, const int32_t *order, const uint32_t *codes,
+                                 int64_t steps, const int32_t *starts) {
     lhk_sale_ints acc[LHK_SALE_STRIP][2];
     LHK_UNROLL
     for (int r = 0; r < LHK_SALE_STRIP; r++) acc[r][0] = acc[r][1] = (lhk_sale_ints){0} + starts[r];
     LHK_NAME(dot)(keys, tile_bytes, order, codes, steps, acc);
-    return LHK_NAME(some_over)(acc);
+    return LHK_NAME(halves_over)(acc);
 }
 
-/// The same with screening: sums begin with the first stage's slack, and change to the next one's at its end.
-static bool LHK_NAME(screened8)(const uint8_t *keys, int64_t tile_bytes, const int32_t *order, const uint32_t *codes,
-                                int64_t steps, const int32_t *starts, const int32_t *slacks) {
+/// The same with screening, for the `wanted` halves: sums begin with the first stage's slack, and change to the next one's at
+/// its end.
+static uint32_t LHK_NAME(screened8)(const uint8_t *keys, int64_t tile_bytes, const int32_t *order, const uint32_t *codes,
+                                    int64_t steps, const int32_t *starts, const int32_t *slacks, uint32_t wanted) {
     lhk_sale_ints acc[LHK_SALE_STRIP][2];
     LHK_UNROLL
     for (int r = 0; r < LHK_SALE_STRIP; r++) acc[r][0] = acc[r][1] = (lhk_sale_ints){0} + (starts[r] + slacks[r]);
@@ -104,7 +111,7 @@ static bool LHK_NAME(screened8)(const uint8_t *keys, int64_t tile_bytes, const i
     for (int stage = 0; stage < 3; stage++, slacks += LHK_SALE_PADDED_ROWS) {
         const int64_t end = lhk_sale_stage(steps, stage);
         LHK_NAME(dot)(keys, tile_bytes, order + done, codes + done * LHK_SALE_STRIP, end - done, acc);
-        if (!LHK_NAME(some_over)(acc)) return false;
+        if (!(LHK_NAME(halves_over)(acc) & wanted)) return 0;
         done = end;
         LHK_UNROLL
         for (int r = 0; r < LHK_SALE_STRIP; r++) {
@@ -114,14 +121,15 @@ static bool LHK_NAME(screened8)(const uint8_t *keys, int64_t tile_bytes, const i
         }
     }
     LHK_NAME(dot)(keys, tile_bytes, order + done, codes + done * LHK_SALE_STRIP, steps - done, acc);
-    return LHK_NAME(some_over)(acc);
+    return LHK_NAME(halves_over)(acc);
 }
 
 /// `scales` and `extra` of the 32 keys, `limit` per row: kept unless all of dot * scales * scale_q + extra <= limit.
-static bool LHK_NAME(block4)(const uint8_t *keys, int64_t tile_bytes, const int32_t *order, const uint32_t *codes,
-                             int64_t steps, const int32_t *sums, const float *row_scales, const float *limits, const float *scales,
-                             const float *extra) {
-    lhk_sale_ints acc[LHK_SALE_STRIP][2], below = (lhk_sale_ints){0} - 1;
+static uint32_t LHK_NAME(block4)(const uint8_t *keys, int64_t tile_bytes, const int32_t *order, const uint32_t *codes,
+                                 int64_t steps, const int32_t *sums, const float *row_scales, const float *limits,
+                                 const float *scales, const float *extra) {
+    lhk_sale_ints acc[LHK_SALE_STRIP][2];
+    uint32_t over = 0;
     LHK_UNROLL
     for (int r = 0; r < LHK_SALE_STRIP; r++)
         acc[r][0] = acc[r][1] = (lhk_sale_ints){0} - LHK_SALE_KEY_OFFSET(4) * sums[r];
@@ -129,13 +137,15 @@ static bool LHK_NAME(block4)(const uint8_t *keys, int64_t tile_bytes, const int3
     LHK_UNROLL
     for (int u = 0; u < 2; u++) {
         lhk_sale_floats scale = LHK_SALE_LOAD(scales + 16 * u), add = LHK_SALE_LOAD(extra + 16 * u);
+        lhk_sale_ints below = (lhk_sale_ints){0} - 1;
         LHK_UNROLL
         for (int r = 0; r < LHK_SALE_STRIP; r++) {
             lhk_sale_floats dots = __builtin_convertvector(acc[r][u], lhk_sale_floats) * scale;
             below &= LHK_SALE_FMA(dots, LHK_SALE_SPLAT(row_scales[r]), add) <= limits[r];
         }
+        over |= (uint32_t)LHK_NAME(some_clear)(&below) << u;
     }
-    return LHK_NAME(some_clear)(&below);
+    return over;
 }
 
 /// Products of the tile's mean with the 128 keys less their mean.
@@ -156,7 +166,7 @@ static void LHK_NAME(meet_keys)(const lhk_sale_tile *t, const float *key_mean, c
     }
 }
 
-uint32_t LHK_NAME(test)(const lhk_sale_tile *t, const uint8_t *segment, const uint8_t *next, const uint8_t *const *keys,
+static uint32_t LHK_NAME(test)(lhk_sale_tile *t, const uint8_t *segment, const uint8_t *next, const uint8_t *const *keys,
                         lhk_dtype dtype) {
     const lhk_sale_layout *l = t->layout;
     const float *scales = (const float *)(segment + l->scale_offset), *mean = (const float *)(segment + l->mean_offset);
@@ -167,9 +177,9 @@ uint32_t LHK_NAME(test)(const lhk_sale_tile *t, const uint8_t *segment, const ui
     const int strips = (t->rows + LHK_SALE_STRIP - 1) / LHK_SALE_STRIP;
     uint32_t kept = 0;
     int strip = 0;
-    LHK_NAME(meet_mean)(t, mean, rest);
+    LHK_NAME(meet_mean)(t, mean, t->products);
     for (int r = 0; r < LHK_SALE_TILE_ROWS; r++)
-        rest[r] = (t->threshold[r] - rest[r]) * (l->bits == 8 ? t->unit[r] : 1);
+        rest[r] = (t->threshold[r] - t->products[r]) * (l->bits == 8 ? t->unit[r] : 1);
     if (l->bits == 4) {
         for (int r = 0; r < LHK_SALE_PADDED_ROWS; r++) {
             row_scales[r] = r < t->rows ? t->scale[r] : 0;
@@ -180,7 +190,7 @@ uint32_t LHK_NAME(test)(const lhk_sale_tile *t, const uint8_t *segment, const ui
     if (t->screen > 0) LHK_NAME(deviations)(t, (const float *)(segment + l->energy_offset), deviations);
     for (int b = 0; b < 4; b++) {
         const uint8_t *block = segment + 2 * b * tile_bytes;
-        bool found = false;
+        uint32_t found = 0;
         // Codes come from beyond the second level, and with screening not in order of address.
         const uint8_t *ahead = b < 3 ? block + 2 * tile_bytes : next;
         for (int64_t s = 0; s < (t->screen > 0 ? lhk_sale_stage(steps, 1) : steps); s++) {
@@ -189,23 +199,25 @@ uint32_t LHK_NAME(test)(const lhk_sale_tile *t, const uint8_t *segment, const ui
         }
         if (l->bits == 8) LHK_NAME(starts)(t, rest, 1 / scales[32 * b], starts);
         if (t->screen > 0) LHK_NAME(slacks)(t, (const float (*)[LHK_SALE_TILE_ROWS])deviations, 1 / scales[32 * b], slacks);
-        // One strip is enough to keep a block, and the one that kept the last block is a good guess to begin with.
+        // One strip is enough to keep keys, and the one that kept the last ones is a good guess to begin with.
         for (int i = 0; i < strips; i++, strip = strip + 1 < strips ? strip + 1 : 0) {
             const int r = strip * LHK_SALE_STRIP;
             const uint32_t *codes = t->codes + strip * steps * LHK_SALE_STRIP;
             if (l->bits == 4)
-                found = LHK_NAME(block4)(block, tile_bytes, t->order, codes, steps, t->sum + r, row_scales + r, rest + r,
+                found |= LHK_NAME(block4)(block, tile_bytes, t->order, codes, steps, t->sum + r, row_scales + r, rest + r,
                                          scales + 32 * b, extra + 32 * b);
             else if (t->screen > 0)
-                found = LHK_NAME(screened8)(block, tile_bytes, t->order, codes, steps, starts + r, slacks[0] + r);
+                found |= LHK_NAME(screened8)(block, tile_bytes, t->order, codes, steps, starts + r, slacks[0] + r, ~found);
             else
-                found = LHK_NAME(block8)(block, tile_bytes, t->order, codes, steps, starts + r);
-            if (found) break;
+                found |= LHK_NAME(block8)(block, tile_bytes, t->order, codes, steps, starts + r);
+            if (found && t->block == LHK_SALE_BLOCK) found = 3;
+            if (found == 3) break;
         }
-        kept |= (uint32_t)found << b;
+        kept |= found << 2 * b;
     }
     return kept;
 }
 
 const lhk_sale_kernel LHK_NAME(kernel) = {
-    .strip_rows = LHK_SALE_STRIP, .encode = LHK_NAME(encode), .thresholds = LHK_NAME(thresholds), .test = LHK_NAME(test)};
+    .strip_rows = LHK_SALE_STRIP, .encode = LHK_NAME(encode), .thresholds = LHK_NAME(thresholds), .test = LHK_NAME(test),
+    .rest = LHK_NAME(rest), .finish = LHK_NAME(finish)};

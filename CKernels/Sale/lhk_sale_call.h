@@ -18,12 +18,16 @@ typedef struct lhk_sale_call {
     lhk_tensor q;
     lhk_store_ref store;  ///< whose keys are read; ops null: those of `k`
     lhk_panels panels;    ///< of the store; dtype NONE: its keys are read row by row
-    lhk_tensor k;
+    lhk_tensor k, v;
     const float *tau;     ///< [query_heads]
     int64_t offset;       ///< row i sits at i + offset
     float scale, softcap, screen;
     const float *sink_logits;
     uint8_t *index;       ///< [segment][kv_head] codes
+    int64_t block;        ///< keys that are kept or skipped together, 16 or 32
+    bool remainder;       ///< what is skipped is to be stood in for, by
+    int64_t dim_v;
+    float *values;        ///< [segment][kv_head][dim_v] mean values; the first is NaN where one is not finite
     int64_t encoded;      ///< segments that the index holds already
 } lhk_sale_call;
 
@@ -66,7 +70,7 @@ extern const lhk_selector_reference lhk_sale_formula;
 
 /// Options of the selector.
 typedef struct lhk_sale_options {
-    int64_t bits;
+    int64_t bits, block, remainder;
     float screen;
     float tau;               ///< for all heads, unless
     const float *calibrated;  ///< [query_heads]

@@ -20,6 +20,20 @@ static inline int64_t lhk_sale_stage(int64_t steps, int64_t stage) { return step
 #define LHK_SALE_QUERY_LEVELS(bits) ((bits) == 8 ? 127 : 7)
 #define LHK_SALE_KEY_OFFSET(bits) ((bits) == 8 ? 64 : 8)
 
+/// Segments whose share of the remainder is added at a time.
+#define LHK_SALE_REST_SEGMENTS 8
+
+/// What a tile skips: weights are in units of exp(T_i), the threshold of the row.
+typedef struct lhk_sale_rest {
+    int64_t dim_v;
+    float log2_scale;  ///< attention scale / ln 2
+    int32_t waiting;   ///< segments below, whose weight times mean value is not in `sum` yet
+    const float *value[LHK_SALE_REST_SEGMENTS];            ///< mean values
+    float weight[LHK_SALE_REST_SEGMENTS][LHK_SALE_TILE_ROWS];
+    float mass[LHK_SALE_TILE_ROWS];
+    float *sum;        ///< [dim_v][64]
+} lhk_sale_rest;
+
 /// 64 query rows of one head. Rows past `rows` are zero.
 typedef struct lhk_sale_tile {
     const lhk_sale_layout *layout;
@@ -37,6 +51,9 @@ typedef struct lhk_sale_tile {
     int32_t late[3][LHK_SALE_TILE_ROWS];    ///< of those codes that are met after each stage of the screening
     float threshold[LHK_SALE_PADDED_ROWS];  ///< T_i / attention scale: estimates of q.k are compared with it
     float *scores;    ///< [score rows][LHK_SALE_COLUMNS] scratch
+    int64_t block;    ///< keys that are kept or skipped together, 16 or 32
+    float products[LHK_SALE_TILE_ROWS];  ///< of the rows with the mean of the segment tested last
+    lhk_sale_rest remainder;
 } lhk_sale_tile;
 
 /// What is always kept, for the thresholds of a tile.
@@ -56,10 +73,14 @@ typedef struct lhk_sale_kernel {
     void (*encode)(lhk_sale_tile *tile);
     /// Thresholds, from exact scores of what is always kept.
     void (*thresholds)(lhk_sale_tile *tile, const lhk_sale_kept *kept);
-    /// Which of the four blocks of a segment are kept, a bit each. `next` is the segment that will be asked for next, or the
-    /// same. `keys` are the segment's exact keys as panels of `dtype` (bits 4 only).
-    uint32_t (*test)(const lhk_sale_tile *tile, const uint8_t *segment, const uint8_t *next, const uint8_t *const *keys,
+    /// Which of the eight 16 keys of a segment are kept, a bit each. `next` is the segment that will be asked for next, or the
+    /// same. `keys` are the segment's exact keys as panels of `dtype` (bits 4 only). Leaves `products`.
+    uint32_t (*test)(lhk_sale_tile *tile, const uint8_t *segment, const uint8_t *next, const uint8_t *const *keys,
                      lhk_dtype dtype);
+    /// Adds `skipped` keys of the segment tested last, whose mean value is `value`, to the remainder.
+    void (*rest)(lhk_sale_tile *tile, int64_t skipped, const float *value);
+    /// Adds what waits, and divides sums by masses.
+    void (*finish)(lhk_sale_tile *tile);
 } lhk_sale_kernel;
 
 #endif

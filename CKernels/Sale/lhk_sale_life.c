@@ -14,7 +14,9 @@ typedef struct sale_state {
     int64_t rows, keys;  ///< at most
     int64_t length;
     int64_t encoded;     ///< segments
-    uint64_t index_offset;
+    uint64_t index_offset, values_offset;
+    int64_t block;
+    bool remainder;
     float tau[];         ///< [query_heads]
 } sale_state;
 
@@ -25,13 +27,20 @@ static uint64_t index_offset(uint32_t query_heads) {
 static uint64_t segment_bytes(const sale_state *s) { return s->kv_heads * s->layout.bytes; }
 
 lhk_status lhk_sale_read_options(const lhk_problem *problem, lhk_sale_options *out, lhk_error *error) {
-    static const char *const names[] = {"tau", "bits", "screen", "calibration"};
-    *out = (lhk_sale_options){.bits = 8, .screen = LHK_SALE_SCREEN, .tau = LHK_SALE_TAU};
+    static const char *const names[] = {"tau", "bits", "screen", "block", "remainder", "calibration"};
+    const bool softcap = problem->params && problem->params->softcap > 0;
+    *out = (lhk_sale_options){.bits = 8, .block = 16, .remainder = !softcap, .screen = LHK_SALE_SCREEN, .tau = LHK_SALE_TAU};
     lhk_status status = lhk_options_known(problem, "sale", names, sizeof names / sizeof *names, error);
     if (!status) status = lhk_option_float(problem, "sale", "tau", 0, 1e6, &out->tau, error);
     if (!status) status = lhk_option_int(problem, "sale", "bits", 4, 8, &out->bits, error);
     if (!status) status = lhk_option_float(problem, "sale", "screen", 0, 64, &out->screen, error);
+    if (!status) status = lhk_option_int(problem, "sale", "block", 16, 32, &out->block, error);
+    if (!status) status = lhk_option_int(problem, "sale", "remainder", 0, 1, &out->remainder, error);
     if (status) return status;
+    if (out->block != 16 && out->block != 32)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "sale: option block=%lld is not 16 or 32", (long long)out->block);
+    if (out->remainder && softcap)
+        return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 1, "sale: remainder=1 does not know softcaps");
     if (out->bits != 4 && out->bits != 8)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "sale: option bits=%lld is not 4 or 8", (long long)out->bits);
     if (out->bits == 4) {
@@ -72,7 +81,20 @@ static lhk_status full_call(const lhk_problem *problem, lhk_sale_call *call, lhk
     lhk_status status = lhk_sale_read_options(problem, options, error);
     if (!status) status = lhk_sale_get_layout(problem->head_dim_k, (uint32_t)options->bits, &call->layout, error);
     bool dense = false;
+    call->block = options->block;
+    call->remainder = options->remainder;
+    call->dim_v = problem->head_dim_v;
     return status ? status : lhk_sale_read_params(call, problem->params, &dense, error);
+}
+
+/// Bytes of the codes, and of codes and mean values.
+static bool index_bytes(const lhk_sale_call *call, uint64_t *codes, uint64_t *all) {
+    const uint64_t segments = (uint64_t)lhk_sale_segments(call->keys), heads = segments * call->kv_heads;
+    uint64_t values;
+    if (!lhk_multiply(segments, call->kv_heads * call->layout.bytes, codes)) return false;
+    if (!lhk_multiply(call->remainder ? heads : 0, (uint64_t)call->dim_v * sizeof(float), &values)) return false;
+    *all = *codes + values;
+    return *codes <= INT64_MAX / 4 && values <= INT64_MAX / 4;
 }
 
 static lhk_status sizes(const lhk_variant *self, const lhk_problem *problem, uint32_t workers, lhk_sizes *out,
@@ -80,11 +102,10 @@ static lhk_status sizes(const lhk_variant *self, const lhk_problem *problem, uin
     (void)self;
     lhk_sale_call call;
     lhk_sale_options options;
-    uint64_t index;
+    uint64_t codes, index;
     lhk_status status = full_call(problem, &call, &options, error);
     if (status) return status;
-    if (!lhk_multiply((uint64_t)lhk_sale_segments(call.keys), call.kv_heads * call.layout.bytes, &index) ||
-        index > INT64_MAX / 2)
+    if (!index_bytes(&call, &codes, &index))
         return lhk_fail(error, LHK_ERROR_OVERFLOW, -1, "sale: an index of %lld keys overflows", (long long)call.keys);
     out->state_bytes = index_offset(call.query_heads) + index;
     out->workspace_bytes = 0;
@@ -126,6 +147,11 @@ static lhk_status create(const lhk_variant *self, const lhk_problem *problem, lh
     s->rows = call.rows;
     s->keys = call.keys;
     s->index_offset = index_offset(call.query_heads);
+    uint64_t codes = 0, all;
+    index_bytes(&call, &codes, &all);
+    s->values_offset = s->index_offset + codes;
+    s->block = call.block;
+    s->remainder = call.remainder;
     for (uint32_t h = 0; h < call.query_heads; h++) s->tau[h] = options.calibrated ? options.calibrated[h] : options.tau;
     return LHK_OK;
 }
@@ -157,12 +183,16 @@ static lhk_status truncate_keys(lhk_instance *selector, int64_t tokens, lhk_erro
 static lhk_status fork_state(const lhk_instance *source, lhk_instance *destination, lhk_error *error) {
     const sale_state *from = (const sale_state *)source;
     sale_state *to = (sale_state *)destination;
-    if (memcmp(&from->layout, &to->layout, sizeof to->layout) || from->kv_heads != to->kv_heads || from->length > to->keys)
+    if (memcmp(&from->layout, &to->layout, sizeof to->layout) || from->kv_heads != to->kv_heads ||
+        from->head_dim_v != to->head_dim_v || from->remainder != to->remainder || from->length > to->keys)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "sale: fork between selectors of different shapes");
     to->length = from->length;
     to->encoded = from->encoded;
     memcpy((uint8_t *)to + to->index_offset, (const uint8_t *)from + from->index_offset,
            (size_t)from->encoded * segment_bytes(from));
+    if (from->remainder)
+        memcpy((uint8_t *)to + to->values_offset, (const uint8_t *)from + from->values_offset,
+               (size_t)from->encoded * from->kv_heads * from->head_dim_v * sizeof(float));
     return LHK_OK;
 }
 
@@ -229,7 +259,8 @@ static lhk_status select_keys(lhk_instance *selector, const lhk_host *host, cons
     lhk_sale_call call = {.layout = s->layout, .query_heads = s->query_heads, .kv_heads = s->kv_heads, .rows = q->shape[0],
                           .keys = s->length, .kernel = ((const lhk_sale_variant *)s->variant->data)->kernel, .q = *q,
                           .store = store, .tau = s->tau, .screen = s->screen, .index = (uint8_t *)s + s->index_offset,
-                          .encoded = s->encoded};
+                          .encoded = s->encoded, .block = s->block, .remainder = s->remainder,
+                          .dim_v = s->head_dim_v, .values = (float *)((uint8_t *)s + s->values_offset)};
     status = lhk_sale_read_params(&call, params, &dense, error);
     if (status) return status;
     *out = (lhk_selection){.struct_size = sizeof *out, .kind = LHK_SELECTION_ALL};

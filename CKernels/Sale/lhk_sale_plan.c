@@ -4,6 +4,7 @@
 
 static void carve_scratch(const lhk_sale_call *call, lhk_carver *carver, lhk_sale_scratch *s) {
     const uint64_t dim = call->layout.head_dim, padded = call->layout.padded_dim;
+    const uint64_t dim_v = call->remainder ? (uint64_t)call->dim_v : 0;
     for (int64_t h = 0; h < lhk_sale_together(call); h++) {
         struct lhk_sale_head_scratch *head = &s->heads[h];
         head->channels = lhk_carve(carver, dim * LHK_SALE_TILE_ROWS, sizeof(float));
@@ -12,10 +13,12 @@ static void carve_scratch(const lhk_sale_call *call, lhk_carver *carver, lhk_sal
         head->weight = lhk_carve(carver, padded / 4, sizeof(float));
         head->order = lhk_carve(carver, padded / 4, sizeof(int32_t));
         head->codes = lhk_carve(carver, LHK_SALE_PADDED_ROWS * padded / 4, sizeof(uint32_t));
+        head->sum = lhk_carve(carver, dim_v * LHK_SALE_TILE_ROWS, sizeof(float));
     }
     s->scores = lhk_carve(carver, 16 * LHK_SALE_COLUMNS, sizeof(float));
     s->rows = lhk_carve(carver, LHK_SALE_COLUMNS * dim, sizeof(float));
     s->panel = lhk_carve(carver, LHK_SALE_COLUMNS * dim, sizeof(float));
+    s->values = lhk_carve(carver, LHK_SALE_SEGMENT * dim_v, sizeof(float));
 }
 
 lhk_status lhk_sale_make_plan(lhk_sale_call *call, uint32_t workers, bool with_index, uint8_t *base, lhk_sale_plan *p,
@@ -23,17 +26,21 @@ lhk_status lhk_sale_make_plan(lhk_sale_call *call, uint32_t workers, bool with_i
     lhk_carver carver = {.base = base}, one = {0};
     lhk_sale_scratch unused;
     *p = (lhk_sale_plan){.call = call};
-    const int64_t blocks = (call->keys + LHK_SALE_BLOCK - 1) / LHK_SALE_BLOCK;
+    const int64_t sixteens = (call->keys + 15) / 16;
     p->tiles = (call->rows + LHK_SALE_TILE_ROWS - 1) / LHK_SALE_TILE_ROWS;
     p->lists = p->tiles * call->query_heads;
-    p->words = (blocks + 31) / 32;
+    p->words = (sixteens + 31) / 32;
     carve_scratch(call, &one, &unused);
     p->worker_bytes = one.used;
     p->offsets = lhk_carve(&carver, (uint64_t)p->lists + 1, sizeof *p->offsets);
     p->bits = lhk_carve(&carver, (uint64_t)p->lists, (uint64_t)p->words * sizeof *p->bits);
-    p->runs = lhk_carve(&carver, (uint64_t)p->lists, (uint64_t)(blocks / 2 + 1) * sizeof *p->runs);
+    p->runs = lhk_carve(&carver, (uint64_t)p->lists, (uint64_t)(sixteens / 2 + 1) * sizeof *p->runs);
+    const uint64_t rests = call->remainder ? (uint64_t)(call->rows * call->query_heads) : 0;
+    p->rest_lse = lhk_carve(&carver, rests, sizeof(float));
+    p->rest_mean = lhk_carve(&carver, rests, (uint64_t)call->dim_v * sizeof(float));
     uint64_t segments = with_index ? (uint64_t)lhk_sale_segments(call->keys) : 0;
     p->index = lhk_carve(&carver, segments, call->kv_heads * call->layout.bytes);
+    p->values = lhk_carve(&carver, call->remainder ? segments * call->kv_heads : 0, (uint64_t)call->dim_v * sizeof(float));
     p->workers = lhk_carve(&carver, workers, p->worker_bytes);
     p->bytes = carver.used;
     if (!carver.overflow && !one.overflow) return LHK_OK;
@@ -58,6 +65,17 @@ void lhk_sale_read_keys(const lhk_sale_call *call, int64_t head, int64_t begin, 
     for (int64_t t = 0; t < count; t++) {
         const void *from = lhk_row(&call->k, begin + t, head);
         for (int64_t c = 0; c < dim; c++) rows[t * dim + c] = lhk_load_element(from, call->k.dtype, c);
+    }
+}
+
+void lhk_sale_read_values(const lhk_sale_call *call, int64_t head, int64_t begin, int64_t count, float *rows) {
+    if (call->store.ops) {
+        call->store.ops->read_rows(call->store.instance, (uint32_t)head, begin, count, NULL, rows, NULL);
+        return;
+    }
+    for (int64_t t = 0; t < count; t++) {
+        const void *from = lhk_row(&call->v, begin + t, head);
+        for (int64_t c = 0; c < call->dim_v; c++) rows[t * call->dim_v + c] = lhk_load_element(from, call->v.dtype, c);
     }
 }
 

@@ -10,7 +10,7 @@
 typedef struct formula {
     const lhk_tensor *q, *k;
     lhk_sale_call call;
-    int64_t bits, dim, group;
+    int64_t bits, block, dim, group;
     float screen;
     float *energy, *weight;    ///< [segments][groups], [groups]
     int64_t *order;            ///< [groups]
@@ -149,12 +149,12 @@ static bool passes(const formula *f, int64_t row, int64_t head, float row_scale,
     return true;
 }
 
-/// LHK_CHOSEN_* of a block for the tile of rows [first, last), from the margins of all its pairs.
-static uint8_t decide(formula *f, int64_t first, int64_t last, int64_t head, int64_t block) {
+/// LHK_CHOSEN_* of the keys [begin, end) for the tile of rows [first, last), from the margins of all its pairs.
+static uint8_t decide(formula *f, int64_t first, int64_t last, int64_t head, int64_t begin, int64_t end) {
     bool near = false;
     for (int64_t row = first; row < last; row++) {
         float scale = encode_row(f, row, head);
-        for (int64_t j = block * LHK_SALE_BLOCK; j < (block + 1) * LHK_SALE_BLOCK; j++) {
+        for (int64_t j = begin; j < end; j++) {
             double s = estimate(f, row, head, scale, j), over = s - f->limit[row - first];
             double margin = MARGIN * (1 + fabs(s) * 1e-2);
             bool surely = !(over <= margin);
@@ -177,12 +177,12 @@ static void choose_tile(formula *f, int64_t head, int64_t first, int64_t last, u
     if (f->screen > 0) find_order(f, head, first, last, reach.middle / 4);
     for (int64_t row = first; row < last && reach.middle && !dense; row++)
         f->limit[row - first] = threshold(f, row, head, reach);
-    for (int64_t b = 0; b < reach.blocks; b++) {
-        bool always = dense || b == 0 || b > reach.middle;
-        uint8_t choice = always ? LHK_CHOSEN_YES : decide(f, first, last, head, b);
+    for (int64_t begin = 0; begin < reach.end; begin += f->block) {
+        const int64_t end = lhk_min(begin + f->block, reach.end);
+        bool always = dense || begin < LHK_SALE_BLOCK || begin >= (1 + reach.middle) * LHK_SALE_BLOCK;
+        uint8_t choice = always ? LHK_CHOSEN_YES : decide(f, first, last, head, begin, end);
         for (int64_t row = first; row < last; row++)
-            memset(chosen + (row * call->query_heads + head) * call->keys + b * LHK_SALE_BLOCK, choice,
-                   (size_t)(lhk_min((b + 1) * LHK_SALE_BLOCK, reach.end) - b * LHK_SALE_BLOCK));
+            memset(chosen + (row * call->query_heads + head) * call->keys + begin, choice, (size_t)(end - begin));
     }
 }
 
@@ -225,6 +225,7 @@ static lhk_status choose(const lhk_problem *problem, const lhk_tensor *q, const 
     for (uint32_t h = 0; h < problem->query_heads; h++) tau[h] = options.calibrated ? options.calibrated[h] : options.tau;
     f.call.tau = tau;
     f.bits = options.bits;
+    f.block = options.block;
     f.screen = options.screen;
     status = select_all(&f, dense, chosen, error);
     free(tau);

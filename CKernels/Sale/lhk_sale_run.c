@@ -9,6 +9,16 @@ static void encode_task(void *context, int64_t number, uint32_t worker) {
     lhk_sale_scratch s = lhk_sale_scratch_of(p, worker);
     lhk_sale_read_keys(call, head, LHK_SALE_BLOCK + segment * LHK_SALE_SEGMENT, LHK_SALE_SEGMENT, s.rows);
     lhk_sale_encode_segment(&call->layout, s.rows, call->layout.head_dim, lhk_sale_segment(call, segment, head));
+    if (!call->remainder) return;
+    float *mean = lhk_sale_mean_value(call, segment, head);
+    bool finite = true;
+    lhk_sale_read_values(call, head, LHK_SALE_BLOCK + segment * LHK_SALE_SEGMENT, LHK_SALE_SEGMENT, s.values);
+    for (int64_t c = 0; c < call->dim_v; c++) mean[c] = 0;
+    for (int64_t i = 0; i < LHK_SALE_SEGMENT * call->dim_v; i++) {
+        mean[i % call->dim_v] += s.values[i] * (1.0f / LHK_SALE_SEGMENT);
+        finite &= isfinite(s.values[i]);
+    }
+    if (!finite) mean[0] = NAN;
 }
 
 // ---- queries ----
@@ -53,20 +63,22 @@ static void find_thresholds(const lhk_sale_call *call, const lhk_sale_scratch *s
     call->kernel->thresholds(t, &kept);
 }
 
-static bool is_kept(const uint32_t *bits, lhk_sale_reach reach, int64_t block) {
-    return block == 0 || block > reach.middle || (bits[(block - 1) / 32] >> ((block - 1) % 32) & 1);
+/// Whether keys 16 n to 16 n + 15 are kept.
+static bool is_kept(const uint32_t *bits, lhk_sale_reach reach, int64_t n) {
+    const int64_t bit = n - LHK_SALE_BLOCK / 16;
+    return bit < 0 || bit >= reach.middle * (LHK_SALE_BLOCK / 16) || (bits[bit / 32] >> bit % 32 & 1);
 }
 
 /// Writes the runs of a list unless `runs` is null; returns how many.
 static int64_t write_runs(const uint32_t *bits, lhk_sale_reach reach, lhk_run *runs) {
+    const int64_t sixteens = (reach.end + 15) / 16;
     int64_t count = 0;
-    for (int64_t b = 0; b < reach.blocks;) {
-        int64_t begin = b;
-        while (b < reach.blocks && is_kept(bits, reach, b)) b++;
-        if (runs && b > begin)
-            runs[count] = (lhk_run){begin * LHK_SALE_BLOCK, lhk_min(b * LHK_SALE_BLOCK, reach.end)};
-        count += b > begin;
-        while (b < reach.blocks && !is_kept(bits, reach, b)) b++;
+    for (int64_t n = 0; n < sixteens;) {
+        int64_t begin = n;
+        while (n < sixteens && is_kept(bits, reach, n)) n++;
+        if (runs && n > begin) runs[count] = (lhk_run){begin * 16, lhk_min(n * 16, reach.end)};
+        count += n > begin;
+        while (n < sixteens && !is_kept(bits, reach, n)) n++;
     }
     return count;
 }
@@ -95,11 +107,34 @@ static bool prepare(const lhk_sale_plan *p, const lhk_sale_scratch *s, const str
     t->order = own->order;
     t->codes = own->codes;
     t->scores = s->scores;
+    t->block = call->block;
     take_queries(call, head, first, t);
     if (call->screen > 0) sum_energies(call, head / lhk_sale_group(call), reach.middle / 4, own->weight);
     call->kernel->encode(t);
     find_thresholds(call, s, head, first, reach, t);
+    if (!call->remainder) return true;
+    t->remainder.dim_v = call->dim_v;
+    t->remainder.log2_scale = call->scale * 1.44269504f;
+    t->remainder.waiting = 0;
+    t->remainder.sum = own->sum;
+    memset(t->remainder.mass, 0, sizeof t->remainder.mass);
+    memset(own->sum, 0, (size_t)(call->dim_v * LHK_SALE_TILE_ROWS) * sizeof(float));
     return true;
+}
+
+/// The remainder of a head's tile becomes that of its rows; without `t` it is empty.
+static void write_rest(const lhk_sale_plan *p, int64_t head, int64_t tile, lhk_sale_tile *t) {
+    const lhk_sale_call *call = p->call;
+    const int64_t first = tile * LHK_SALE_TILE_ROWS, rows = lhk_min(LHK_SALE_TILE_ROWS, call->rows - first);
+    if (t) call->kernel->finish(t);
+    for (int64_t r = 0; r < rows; r++) {
+        const int64_t to = (first + r) * call->query_heads + head;
+        const float mass = t ? t->remainder.mass[r] : 0;
+        const bool some = mass > 0 && isfinite(mass);
+        p->rest_lse[to] = some ? t->threshold[r] * call->scale + logf(mass) : -INFINITY;
+        for (int64_t c = 0; some && c < call->dim_v; c++)
+            p->rest_mean[to * call->dim_v + c] = t->remainder.sum[c * LHK_SALE_TILE_ROWS + r];
+    }
 }
 
 /// The tasks of a tile: for each KV head, its query heads, LHK_SALE_TOGETHER at a time.
@@ -126,13 +161,20 @@ static void select_task(void *context, int64_t number, uint32_t worker) {
         int64_t begin = LHK_SALE_BLOCK + g * LHK_SALE_SEGMENT;
         if (call->layout.bits == 4) dtype = lhk_sale_show_keys(call, &s, kv_head, begin, begin + LHK_SALE_SEGMENT, 0, keys);
         for (int64_t h = 0; h < count; h++) {
+            if (!tested[h]) continue;
             uint32_t *bits = p->bits + ((first + h) * p->tiles + tile) * p->words;
-            if (tested[h]) bits[g / 8] |= call->kernel->test(&tiles[h], segment, next, keys, dtype) << (g % 8 * 4);
+            const uint32_t kept = call->kernel->test(&tiles[h], segment, next, keys, dtype);
+            bits[g / 4] |= kept << (g % 4 * 8);
+            if (!call->remainder || kept == 0xff) continue;
+            const float *value = lhk_sale_mean_value(call, g, kv_head);
+            if (value[0] == value[0])
+                call->kernel->rest(&tiles[h], LHK_SALE_SEGMENT - 16 * __builtin_popcount(kept), value);
         }
     }
-    for (int64_t h = first; h < first + count; h++) {
-        const int64_t list = h * p->tiles + tile;
+    for (int64_t h = 0; h < count; h++) {
+        const int64_t list = (first + h) * p->tiles + tile;
         p->offsets[list + 1] = write_runs(p->bits + list * p->words, reach, NULL);
+        if (call->remainder) write_rest(p, first + h, tile, tested[h] ? &tiles[h] : NULL);
     }
 }
 
@@ -152,7 +194,7 @@ lhk_status lhk_sale_run(lhk_sale_call *call, const lhk_host *host, const lhk_wor
                         (unsigned long long)workspace->bytes, (unsigned long long)p.bytes);
     if ((uintptr_t)workspace->data % LHK_ALIGNMENT)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, 5, "sale: workspace is not aligned to %u bytes", LHK_ALIGNMENT);
-    if (with_index) call->index = p.index;
+    if (with_index) call->index = p.index, call->values = p.values;
     const int64_t segments = lhk_sale_segments(call->keys);
     lhk_parallel_for(host, lhk_max(0, segments - call->encoded) * call->kv_heads, encode_task, &p);
     call->encoded = lhk_max(call->encoded, segments);
@@ -168,5 +210,6 @@ lhk_status lhk_sale_run(lhk_sale_call *call, const lhk_host *host, const lhk_wor
     lhk_parallel_for(host, p.lists, write_task, &p);
     *out = (lhk_selection){.struct_size = sizeof *out, .kind = LHK_SELECTION_BLOCKS, .tile_rows = LHK_SALE_TILE_ROWS,
                            .list_count = p.lists, .list_offsets = p.offsets, .runs = p.runs};
+    if (call->remainder) out->rest_lse = p.rest_lse, out->rest_mean = p.rest_mean;
     return LHK_OK;
 }

@@ -44,14 +44,26 @@ static lhk_status read_shape(const lhk_sale_args *args, bool data, lhk_sale_call
     if (q->shape[0] < 0 || k->shape[0] < 0 || q->shape[0] > LHK_SALE_MAX_KEYS || k->shape[0] > LHK_SALE_MAX_KEYS)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, 0, "sale: rows or keys are not 0 to 2^31-1");
     *call = (lhk_sale_call){.query_heads = (uint32_t)q->shape[1], .kv_heads = (uint32_t)k->shape[1], .rows = q->shape[0],
-                            .keys = k->shape[0], .q = *q, .k = *k, .tau = args->tau, .screen = args->screen};
+                            .keys = k->shape[0], .q = *q, .k = *k, .tau = args->tau, .screen = args->screen,
+                            .block = LHK_SALE_BLOCK};
+    if (args->struct_size >= LHK_SIZE_THROUGH(lhk_sale_args, block) && args->block) call->block = args->block;
+    if (call->block != 16 && call->block != LHK_SALE_BLOCK)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, 0, "sale: blocks have 16 or 32 keys, not %lld", (long long)call->block);
     if (!(args->screen >= 0 && args->screen <= 64) || (args->screen > 0 && args->bits != 8))
         return lhk_fail(error, LHK_ERROR_ARGUMENT, 0, "sale: screen is not 0 to 64, or not 0 with codes of %u bits", args->bits);
+    call->remainder = args->struct_size >= LHK_SIZE_THROUGH(lhk_sale_args, v) && args->v.data;
+    if (call->remainder) {
+        call->v = args->v;
+        call->dim_v = call->v.rank == 3 ? call->v.shape[2] : 0;
+        if (call->dim_v < 1 || call->dim_v > UINT32_MAX || call->v.shape[0] != k->shape[0] || call->v.shape[1] != k->shape[1])
+            return lhk_fail(error, LHK_ERROR_ARGUMENT, 0, "sale: v is not [keys][KV heads][dim] of the keys of k");
+    }
     int64_t dim = q->shape[2] < 0 || q->shape[2] > UINT32_MAX ? 0 : q->shape[2];
     lhk_status status = lhk_sale_get_layout((uint32_t)dim, args->bits, &call->layout, error);
     if (status || !data) return status;
     status = lhk_check_rows(q, q->shape[1], dim, "q", 0, error);
     if (!status) status = lhk_check_rows(k, k->shape[1], dim, "k", 0, error);
+    if (!status && call->remainder) status = lhk_check_rows(&call->v, k->shape[1], call->dim_v, "v", 0, error);
     for (int64_t h = 0; !status && h < q->shape[1]; h++)
         if (!(args->tau[h] >= 0) || isinf(args->tau[h]))
             status = lhk_fail(error, LHK_ERROR_ARGUMENT, 0, "sale: tau of head %lld is negative or not finite", (long long)h);
@@ -70,6 +82,8 @@ lhk_status lhk_sale_select(const lhk_sale_args *args, const lhk_host *host, cons
     bool dense = false;
     lhk_status status = read_shape(args, true, &call, error);
     if (!status) status = lhk_sale_read_params(&call, args->params, &dense, error);
+    if (!status && call.remainder && call.softcap > 0)
+        status = lhk_fail(error, LHK_ERROR_UNSUPPORTED, 0, "sale: a remainder does not know softcaps");
     if (status) return status;
     *out = (lhk_selection){.struct_size = sizeof *out, .kind = LHK_SELECTION_ALL};
     call.kernel = lhk_sale_kernel_for(host->isa);

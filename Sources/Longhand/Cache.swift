@@ -49,11 +49,13 @@ public final class Cache {
     /// Bytes that a call may use besides the stores: rows with positions applied, workspaces of the methods.
     public var workspaceBytes: Int { Int(lhk_cache_workspace_bytes(raw)) }
 
-    /// What was bound: store, prefill, decode, attention and position.
+    /// What was bound: store, prefill, decode, attention and position, then the stores that some layers have in place of
+    /// the first.
     public var bindings: [CacheBinding] {
         var result: [CacheBinding] = []
+        let stores = configuration.layerStores.isEmpty ? nil : try? configuration.stores()
         while let binding = filled({ lhk_cache_get_binding(raw, UInt32(result.count), $0) }) {
-            result.append(CacheBinding(binding))
+            result.append(CacheBinding(binding, stores: stores))
         }
         return result
     }

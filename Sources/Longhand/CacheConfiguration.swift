@@ -102,6 +102,8 @@ public struct CacheConfiguration: Hashable, Sendable {
     /// Most rows of one append or attend.
     public var maxRows = 512
     public var store = "bf16"
+    /// Stores of some layers in place of `store`; no layer may have two.
+    public var layerStores: [LayerStore] = []
     /// Selector for calls of two or more query rows.
     public var prefill = "all"
     /// Selector for calls of one query row.
@@ -166,7 +168,7 @@ struct Arena: ~Copyable {
 }
 
 extension CacheLayer {
-    func lower(index: Int, into arena: inout Arena) throws(LonghandError) -> lhk_cache_layer {
+    func lower(index: Int, store: String? = nil, into arena: inout Arena) throws(LonghandError) -> lhk_cache_layer {
         var layer = lhk_cache_layer()
         layer.struct_size = UInt32(MemoryLayout<lhk_cache_layer>.size)
         layer.query_heads = try narrow(queryHeads, "layer \(index): queryHeads")
@@ -200,6 +202,7 @@ extension CacheLayer {
         layer.position.factors = try arena.lend(position.factors, count: factorCount, "factors")
         layer.parameter_count = try narrow(parameters.count, "layer \(index): number of parameters")
         layer.parameters = try arena.lend(parameters)
+        layer.store = store.map { arena.lend($0) }
         return layer
     }
 }
@@ -209,8 +212,9 @@ extension CacheConfiguration {
     func withRaw(_ body: (UnsafePointer<lhk_cache_config>) throws(LonghandError) -> Void) throws(LonghandError) {
         var arena = Arena()
         var lowered: [lhk_cache_layer] = []
+        let stores = try stores()
         for (index, layer) in layers.enumerated() {
-            lowered.append(try layer.lower(index: index, into: &arena))
+            lowered.append(try layer.lower(index: index, store: layerStores.isEmpty ? nil : stores[index], into: &arena))
         }
         let count = try narrow(layers.count, "number of layers")
         let array = UnsafeMutablePointer<lhk_cache_layer>.allocate(capacity: max(1, lowered.count))

@@ -56,14 +56,18 @@ public struct CacheBinding: Hashable, Sendable {
     public let slot: String
     /// The specification as configured.
     public let spec: String
-    /// Id of the variant chosen for layer 0.
+    /// The layers with this store, where layers have different ones; otherwise nil.
+    public let layers: [Int]?
+    /// Id of the variant chosen for layer 0, or, of a store, for its first layer; `none` where no layer has it.
     public let variant: String
     /// File of the plugin, or `built-in`.
     public let origin: String
 
-    init(_ binding: lhk_cache_binding) {
+    init(_ binding: lhk_cache_binding, stores: [String]?) {
         slot = String(cString: binding.slot)
-        spec = String(cString: binding.spec)
+        let spec = String(cString: binding.spec)
+        self.spec = spec
+        layers = slot == "store" ? stores.map { all in all.indices.filter { all[$0] == spec } } : nil
         variant = String(cString: binding.variant)
         origin = String(cString: binding.origin)
     }

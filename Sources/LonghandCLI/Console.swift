@@ -51,13 +51,22 @@ enum Console {
     }
 }
 
-/// Progress of a long prefill: a line that rewrites itself on a terminal, a line every tenth otherwise.
+/// Progress of a long prefill, or of other work: a line that rewrites itself on a terminal and is there from the beginning, a
+/// line every tenth otherwise.
 struct Progress {
     let total: Int
+    let verb, unit: String
     private let start = ContinuousClock.now
     private var shownTenth = 0
 
-    init(total: Int) { self.total = total }
+    init(total: Int, verb: String = "reading", unit: String = "tokens") {
+        (self.total, self.verb, self.unit) = (total, verb, unit)
+    }
+
+    /// On a terminal: that work has begun, of which the first part may take long.
+    func begin() {
+        if Console.errorIsTerminal { Console.note("\(verb): 0 of \(total) \(unit)") }
+    }
 
     mutating func show(_ done: Int) {
         let tenth = done * 10 / max(total, 1)
@@ -65,7 +74,7 @@ struct Progress {
         shownTenth = tenth
         let seconds = max((ContinuousClock.now - start).seconds, 1e-9)
         let percent = done * 100 / max(total, 1), speed = Int(Double(done) / seconds)
-        let line = "reading: \(done) of \(total) tokens (\(percent) %), \(speed) tokens/s"
+        let line = "\(verb): \(done) of \(total) \(unit) (\(percent) %), \(speed) \(unit)/s"
         let isLast = done == total
         Console.note(Console.errorIsTerminal ? "\r\(line)\u{1B}[K\(isLast ? "\n" : "")" : line + "\n")
     }

@@ -30,7 +30,8 @@ struct EvalCommand: ParsableCommand {
               longhand eval --recall trace.safetensors --decode-from 3072 --config "quest: decode=quest:budget=128"
 
             A configuration is NAME: followed by KEY=METHOD words, with the keys store, prefill, decode, attention and \
-            position; what is not given is as in 'longhand run'.
+            position; what is not given is as in 'longhand run'. store-layers=LAYERS:METHOD, as in \
+            store-layers=windowed:bf16 or store-layers=0-1,29:q4, gives some layers another store.
             """)
 
     @Option(name: .shortAndLong, help: "GGUF file of the model (default: the cached SmolLM2-135M-Instruct).") var model: String?
@@ -88,7 +89,7 @@ struct EvalCommand: ParsableCommand {
 
     func run() throws {
         let parsed = try configurations.map { try EvaluationConfiguration(parsing: $0) }
-        try plot.map(OutputFile.check)
+        if let plot { try OutputFile.check(plot) }
         let registry = try plugins.discover()
         if let recall { return try measureRecall(recall, registry, parsed) }
         let model = try Model(path: model ?? DefaultModel.path(), host: .openMP(workers: threads), linear: linear)
@@ -114,6 +115,7 @@ struct EvalCommand: ParsableCommand {
         let evaluator = try Evaluator(
             model: model, registry: registry, tokens: tokens, configurations: configurations, options: options)
         var progress = Progress(total: evaluator.tokenCount)
+        progress.begin()
         let results = try evaluator.run { progress.show($0) }
         let report = EvalReport(context: context, tokens: evaluator.tokenCount, options: options, results: results)
         Console.out(try report.text(reportFormat))
@@ -129,6 +131,7 @@ struct EvalCommand: ParsableCommand {
         options.haystack = text.map(TaskHaystack.init(document:)) ?? .generated
         let runner = try TaskRunner(model: model, registry: registry, configurations: configurations, options: options)
         var progress = Progress(total: runner.tokenCount)
+        progress.begin()
         let results = try runner.run { progress.show($0) }
         Console.out(try TaskReport(context: context, seed: seed, results: results).text(reportFormat))
         let shown = options.kinds.count > 2 ? "\(options.kinds.count) tasks" : options.kinds.map(\.rawValue).joined(separator: ", ")

@@ -65,6 +65,11 @@ struct RunCommand: ParsableCommand {
         help: .init("Sample among tokens this probable relative to the likeliest.", valueName: "number"))
     var minP: Float = 0
     @Option(help: .init("Store of keys and values: f32, bf16, f16, ...", valueName: "method")) var store = "bf16"
+    @Option(
+        help: .init(
+            "Another store for some layers: numbers, ranges, windowed or global, as in \"0-1,29: q4\"; may be given several times.",
+            valueName: "layers: method"))
+    var storeLayers: [String] = []
     @Option(help: .init("Selector while reading the prompt: all, window, ...", valueName: "method")) var prefill = "all"
     @Option(help: .init("Selector while generating: all, window, ...", valueName: "method")) var decode = "all"
     @Option(help: .init("Attention: flash, ...", valueName: "method")) var attention = "flash"
@@ -99,11 +104,16 @@ struct RunCommand: ParsableCommand {
         if prompt == "" { throw ValidationError("-p: the prompt is empty") }
         if file == "" { throw ValidationError("-f: the path is empty") }
         if model == "" { throw ValidationError("-m: the path is empty") }
+        for text in storeLayers { try requireLayerStore(text) }
         try requireRange(predict, 0...Int.max, "-n", "the number of tokens")
         try requireRange(context, 0...Int(Int32.max), "-c", "the context")
         try requireRange(threads, 0...1024, "-t", "the number of threads")
         try requireRange(chunk, 3...Int(Int32.max), "--chunk", "the number of tokens", orZero: true)
         try requireRange(blockTokens, 3...Int(Int32.max), "--block-tokens", "the number of tokens", orZero: true)
+    }
+
+    private func requireLayerStore(_ text: String) throws {
+        do { _ = try LayerStore(parsing: text) } catch { throw ValidationError("--store-layers: \(error)") }
     }
 
     private func requireRange(
@@ -129,7 +139,7 @@ struct RunCommand: ParsableCommand {
         let (pass, block) = schedule(promptTokens: tokens.count)
         let cache = try plugins.explainingRejections(in: registry) {
             try Session.makeCache(
-                for: header, registry: registry, host: host, context: capacity, methods: methods, block: block, chunk: pass)
+                for: header, registry: registry, host: host, context: capacity, methods: methods(), block: block, chunk: pass)
         }
         giveNotices(document, capacity, header)
 
@@ -154,10 +164,11 @@ struct RunCommand: ParsableCommand {
         return (pass, blockTokens != 0 ? min(pass, blockTokens) : pass)
     }
 
-    private var methods: CacheConfiguration {
+    private func methods() throws -> CacheConfiguration {
         var methods = CacheConfiguration(layers: [], capacity: 0)
         (methods.store, methods.prefill, methods.decode) = (store, prefill, decode)
         (methods.attention, methods.position) = (attention, position)
+        methods.layerStores = try storeLayers.map { try LayerStore(parsing: $0) }
         return methods
     }
 
@@ -191,6 +202,7 @@ struct RunCommand: ParsableCommand {
     private func read(_ tokens: [Int32], _ session: Session, _ report: inout RunReport) throws {
         var progress = Progress(total: tokens.count)
         let isLong = tokens.count > session.chunk
+        if isLong { progress.begin() }
         let start = ContinuousClock.now
         try session.process(tokens) { done in if isLong { progress.show(done) } }
         report.prefill(seconds: (ContinuousClock.now - start).seconds)
@@ -232,7 +244,7 @@ struct RunCommand: ParsableCommand {
         } catch let error as SamplingError {
             throw Failure(
                 "\(session.model.path): \(error) after \(session.length) tokens: the weights may be damaged, or a value "
-                    + "exceeds the range of store '\(store)'")
+                    + "exceeds the range of store '\(session.cache.configuration.storeDescription)'")
         }
     }
 }

@@ -62,7 +62,10 @@ struct RunReport {
         }
     }
     private struct Document: Encodable {
-        struct Binding: Encodable { let slot, spec, variant, origin: String }
+        struct Binding: Encodable {
+            let slot, spec, variant, origin: String
+            let layers: [Int]?
+        }
         let model, text, stop: String
         let prefill, decode: Phase
         let contextTokens: Int
@@ -90,7 +93,7 @@ struct RunReport {
             kvBytesPerToken: decodeStatistics.bitsPerToken / 8, chunk: session.chunk, blockTokens: session.block,
             activationBytes: session.activationBytes, peakMemoryBytes: Self.peakMemory(), threads: session.model.host.workers,
             methods: session.cache.bindings.map {
-                .init(slot: $0.slot, spec: $0.spec, variant: $0.variant, origin: $0.origin)
+                .init(slot: $0.slot, spec: $0.spec, variant: $0.variant, origin: $0.origin, layers: $0.layers)
             }, profile: profile())
     }
 
@@ -156,7 +159,10 @@ struct RunReport {
         text +=
             "activations \(number(Double(d.activationBytes) / 1048576)) MiB (passes of \(d.chunk), blocks of \(d.blockTokens) tokens), "
         text += "peak memory \(number(Double(d.peakMemoryBytes) / 1048576, 0)) MiB\n"
-        for m in d.methods { text += "\(m.slot) \(m.spec): \(m.variant) from \(m.origin)\n" }
+        for m in d.methods {
+            let layers = m.layers.map { $0.count == 1 ? " in 1 layer" : " in \($0.count) layers" } ?? ""
+            text += "\(m.slot) \(m.spec)\(layers): \(m.variant) from \(m.origin)\n"
+        }
         return text
     }
 }

@@ -57,6 +57,7 @@ struct TraceCommand: ParsableCommand {
         let size = String(format: "%.1f MiB", Double(recorder.byteCount) / 1048576)
         Console.note("\(tokens.count) of \(all.count) tokens, \(size)\n")
         var progress = Progress(total: tokens.count)
+        progress.begin()
         try recorder.record { progress.show($0) }
     }
 

@@ -1,19 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Every variant of the registered families, checked as `longhand verify` does.
 #include <inttypes.h>
-#include <longhand/adamas.h>
-#include <longhand/baselines.h>
-#include <longhand/commvq.h>
-#include <longhand/dense_store.h>
-#include <longhand/flash_attention.h>
-#include <longhand/kivi.h>
-#include <longhand/quant_store.h>
-#include <longhand/rope.h>
-#include <longhand/sale.h>
-#include <longhand/window.h>
+#include <longhand/registry.h>
 #include <longhand_verify.h>
 
 #include "driver.h"
+
+// LINKED_FAMILIES(F) is F(adamas) F(baselines) and so on: the build lists the folders.
+#define DECLARED(family) LHK_API const lhk_plugin *lhk_##family##_plugin(void);
+#define CALLED(family) lhk_##family##_plugin(),
+LINKED_FAMILIES(DECLARED)
 
 /// False when the target is of another role.
 static bool check_target(lhk_verify *verify, uint32_t index, const driver_levels *levels, const char *role, uint64_t first,
@@ -45,11 +41,7 @@ static bool check_target(lhk_verify *verify, uint32_t index, const driver_levels
 
 void driver_check_registry(const lhk_host *pool, const driver_levels *levels, const char *role, uint64_t seed, uint64_t first,
                            uint64_t count) {
-    const lhk_plugin *const plugins[] = {
-        lhk_adamas_plugin(), lhk_baselines_plugin(), lhk_commvq_plugin(), lhk_dense_store_plugin(),
-        lhk_flash_attention_plugin(), lhk_kivi_plugin(), lhk_quant_store_plugin(), lhk_rope_plugin(), lhk_sale_plugin(),
-        lhk_window_plugin(),
-    };
+    const lhk_plugin *const plugins[] = {LINKED_FAMILIES(CALLED)};
     lhk_error error = {.struct_size = sizeof error};
     lhk_registry *registry = NULL;
     lhk_verify *verify = NULL;

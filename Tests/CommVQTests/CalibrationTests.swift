@@ -2,8 +2,13 @@
 import CLonghand
 import Foundation
 import Longhand
+import LonghandCommVQ
+import LonghandDenseStore
+import LonghandFlashAttention
 @testable import LonghandModel
+import LonghandRope
 import LonghandTestSupport
+import LonghandWindow
 import Testing
 
 @Suite struct CalibrationTests {
@@ -87,6 +92,38 @@ import Testing
             }
             #expect(left < 0.06 * energy, "\(left / energy)")
         }
+    }
+
+    @Test("a layer that the file does not have takes another store, or is refused by its number")
+    func someLayers() throws {
+        let trace = Self.temporary("trace"), output = Self.temporary("codebooks")
+        defer { [trace, output].forEach { try? FileManager.default.removeItem(atPath: $0) } }
+        try Self.writeTrace(to: trace)
+        var calibration = CommVQCalibration()
+        (calibration.bits, calibration.keySteps, calibration.valueRounds) = (1, 2, 1)
+        try calibration.run(trace: TraceFile(path: trace), host: KernelHost.openMP(workers: 2), to: output)
+        let registry = try Registry()
+        for plugin in [
+            lhk_commvq_plugin(), lhk_dense_store_plugin(), lhk_flash_attention_plugin(), lhk_window_plugin(), lhk_rope_plugin(),
+        ] { try registry.register(plugin: plugin!) }
+        func make(_ stores: [String]) throws -> Cache {
+            let layer = CacheLayer(queryHeads: Self.heads, kvHeads: Self.heads, headDimK: Self.dim, headDimV: Self.dim)
+            var windowed = layer
+            windowed.attention.windowLeft = 15
+            var configuration = CacheConfiguration(layers: [layer, windowed], capacity: 64)
+            configuration.store = "commvq:bits=1,calibration=\(output)"
+            configuration.layerStores = try stores.map { try LayerStore(parsing: $0) }
+            try configuration.loadCalibrations()
+            #expect(configuration.layers[1].parameters.isEmpty)
+            #expect(configuration.layers[0].parameters.isEmpty == stores.contains { $0.hasPrefix("global") })
+            return try Cache(configuration, registry: registry, host: .serial())
+        }
+        let error = #expect(throws: LonghandError.self) { try make([]) }
+        #expect(error?.message.hasPrefix("layer 1: store 'commvq': commvq: layer 1 has no codebooks") == true)
+        #expect(error?.message.hasSuffix("as in --store-layers \"1: bf16\"") == true)
+        let row = Self.heads * Self.dim * 2
+        #expect(try make(["windowed: bf16"]).statistics.bitsPerToken == Double(row * 16 + row + 32))
+        #expect(try make(["windowed: bf16", "global: f32"]).statistics.bitsPerToken == Double(row * 48))
     }
 
     @Test("files that do not serve are refused with a reason")

@@ -13,6 +13,9 @@ extension CommandLineTests {
             (["run", "-p"], "Missing value for '-p"),
             (["run", "-p", "x", "-n"], "Missing value for '-n"),
             (["run", "-p", "x", "--store"], "Missing value for '--store"),
+            (["run", "-p", "x", "--store-layers"], "Missing value for '--store-layers"),
+            (["run", "-p", "x", "--store-layers", "3-1: f32"], "--store-layers: store of layers \"3-1: f32\": must be LAYERS:"),
+            (["run", "-p", "x", "--store-layers", "all: f32"], "numbers, ranges, windowed or global"),
             (["run", "-p", "x", "--frobnicate"], "--frobnicate"),
             (["run", "-p", "x", "y"], "Unexpected argument 'y'"),
             (["run", "-p", "x", "-p", "y", "z"], "Unexpected argument 'z'"),
@@ -63,6 +66,13 @@ extension CommandLineTests {
 
         static let methods: [([String], String)] = [
             (["--store", "nonsense"], "no store 'nonsense'; known: bf16, commvq, f16"),
+            (["--store-layers", "windowed: bf16"], "store of layers \"windowed: bf16\": the model has no windowed layers"),
+            (["--store-layers", "3,30: f16"], "store of layers \"3,30: f16\": the model has no layers 30; it has 30, from 0 on"),
+            (["--store-layers", "0-3: f16", "--store-layers", "3: q4"], "layer 3 is named twice: in \"0-3: f16\" and in \"3: q4\""),
+            (["--store-layers", "3: nonsense"], "layer 3: store 'nonsense': no store 'nonsense'; known: bf16"),
+            (["--store-layers", "3: q4:colour=red"], "layer 3: store 'q4': "),
+            (["--store-layers", "3: commvq"], "layer 3: store 'commvq': commvq needs codebooks"),
+            (["--store-layers", "3: commvq:calibration=/nowhere/x"], "/nowhere/x"),
             (["--prefill", "nonsense"], "no selector 'nonsense'; known: adamas, all, pooled, quest, random, sale, window"),
             (["--decode", "nonsense:budget=3"], "no selector 'nonsense'"),
             (["--attention", "nonsense"], "no attention 'nonsense'; known: flash"),
@@ -120,6 +130,22 @@ extension CommandLineTests {
             let long = try folder.write(Data(String(repeating: "The cat sat. ", count: 5000).utf8), to: "long")
             try expectRefusal(["run", "-f", long, "-n", "1"], "does not fit a context of 8192: give a larger -c")
             try expectRefusal(["run", "-f", "no\nsuch\u{1b}[31m\u{7}file"], "no such\\u{1B}[31m\\u{07}file: cannot open")
+        }
+
+        /// A file of its name that is no library, found first, stands for a machine without OpenBLAS.
+        @Test func noOpenBLAS() throws {
+            let folder = try TemporaryFolder()
+            try folder.write(Data(), to: "libopenblas.so.0")
+            try expectRefusal(
+                ["run", "-p", "x", "-n", "1", "--linear", "f32"], "install libopenblas-dev",
+                environment: ["LD_LIBRARY_PATH": folder.path])
+        }
+
+        /// Said before the work, not after it.
+        @Test func outputsThatCannotBeWritten() throws {
+            let command = ["calibrate", "sale", "--trace", "/nonexistent", "-o"]
+            try expectRefusal(command + ["/dev/null"], "/dev/null: cannot be written: it is not a regular file")
+            try expectRefusal(command + ["/tmp"], "/tmp: cannot be written: it is a directory")
         }
 
         @Test func filesThatAreNoModels() throws {

@@ -56,13 +56,13 @@ extension CommandLineTests {
             guard shellName == "bash" else { return }
             let folder = try TemporaryFolder()
             let script = try folder.write(Data(outcome.stdout.utf8), to: "longhand.bash")
-            // What bash offers behind "longhand run --st".
+            // What bash offers behind "longhand run --po".
             let offered = try shell(
                 """
-                source "$0" && COMP_WORDS=(longhand run --st) COMP_CWORD=2 COMP_LINE='longhand run --st' COMP_POINT=17 &&
-                $(complete -p longhand | sed 's/.*-F \\([^ ]*\\).*/\\1/') longhand --st run && printf '%s\\n' "${COMPREPLY[@]}"
+                source "$0" && COMP_WORDS=(longhand run --po) COMP_CWORD=2 COMP_LINE='longhand run --po' COMP_POINT=17 &&
+                $(complete -p longhand | sed 's/.*-F \\([^ ]*\\).*/\\1/') longhand --po run && printf '%s\\n' "${COMPREPLY[@]}"
                 """, [script])
-            #expect(offered.stdout == "--store\n", "\(offered)")
+            #expect(offered.stdout == "--position\n", "\(offered)")
         }
     }
 }

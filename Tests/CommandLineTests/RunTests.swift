@@ -68,6 +68,7 @@ extension CommandLineTests {
             ["--prefill", "window"], ["--attention", "flash:path=blockwise"], ["--attention", "flash:path=direct", "-c", "64"],
             ["--position", "rope:scaling=linear,factor=1"], ["--chunk", "16"], ["-c", "64"],
             ["--chunk", "32", "--block-tokens", "8"], ["--block-tokens", "0"],
+            ["--store", "f32", "--store-layers", "0-1,29: q8", "--store-layers", "5: f16"],
         ])
         func methods(options: [String]) throws {
             let outcome = try longhand(Self.capital + options + ["--json"])

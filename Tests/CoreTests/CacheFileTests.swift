@@ -80,6 +80,9 @@ import Testing
         ({ $0.decode = "all" }, "the cache 'decode without state'"),
         ({ $0.prefill = "recent:count=3" }, "it has 'prefill recent:count=9"),
         ({ $0.layers[0].attention.scale = 3 }, nil),
+        ({ $0.layerStores = [.init(layers: [.range(0...1)], store: "plain")] }, nil),
+        ({ $0.layerStores = [.init(layers: [.range(1...1)], store: "plain:fail_at=30")] }, "the cache 'layer 1: 2 query heads"),
+        ({ $0.layerStores = [.init(layers: [.range(0...0)], store: "plain:fail_at=30")] }, "it has 'store plain version"),
     ]
 
     @Test func otherConfigurations() throws {

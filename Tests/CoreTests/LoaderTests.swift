@@ -8,8 +8,8 @@ import Testing
     /// A fault, as a definition for the compiler, and what its rejection must say.
     static let faults: [(String, String)] = [
         ("FAULT_MAGIC=7", "magic number 00000007"),
-        ("FAULT_MAJOR=2", "built for plugin ABI 2.2; this library has ABI 1.2"),
-        ("FAULT_MAJOR=0", "built for plugin ABI 0.2"),
+        ("FAULT_MAJOR=2", "built for plugin ABI 2.3; this library has ABI 1.3"),
+        ("FAULT_MAJOR=0", "built for plugin ABI 0.3"),
         ("FAULT_SIZE=16", "its entry is too short: 16 bytes"),
         ("FAULT_SYMBOL", "does not export 'lhk_plugin_entry'"),
         ("FAULT_FUNCTION", "is not an entry object"),

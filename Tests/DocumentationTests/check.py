@@ -8,9 +8,12 @@ Of README.md and docs/: every relative link leads to a file, and its anchor to a
 shell lines is known: `longhand` lines are run up to where they would begin (with no plugins at hand, so that options are
 parsed and nothing is computed), those without files of the reader's are run; scripts of the repository exist; others are
 run by other tests, and must look as there. Blocks of C compile, or stand in the example they are from. Swift lines stand in
-Examples/swift-package. Files and functions named in `code` exist. Prints what is wrong, and a count. Exit code 1 when something is.
+Examples/swift-package. Files and functions named in `code` exist. Every family (a folder of CKernels with an entry) follows the
+naming that others rely on, and has its three lines elsewhere: in Package.swift, README.md and docs/systems.md. README.md shows
+all parts of Tests/run. Prints what is wrong, and a count. Exit code 1 when something is.
 """
 import argparse
+import json
 import pathlib
 import re
 import shlex
@@ -138,6 +141,37 @@ def check_names(page, text):
         expect((ROOT / name).exists() or "<" in name or (page.parent / name).exists(), page, f"`{name}` does not exist")
 
 
+def check_summary():
+    """What README.md shows as the end of Tests/run has the parts that it has."""
+    steps = re.findall(r"\bstep ([a-z-]+) ", (ROOT / "Tests/run").read_text())
+    shown = re.findall(r"^([a-z-]+) +passed +\d+ s$", (ROOT / "README.md").read_text(), re.M)
+    expect(steps and steps == shown, ROOT / "README.md", f"the summary of Tests/run shows {shown}, it has {steps}")
+
+
+def check_families(executable):
+    """docs/add-a-method.md says what a family touches."""
+    listed = re.search(r"^let families = \[(.*?)\]", (ROOT / "Package.swift").read_text(), re.M | re.S)
+    listed = re.findall(r'"(\w+)"', listed[1] if listed else "")
+    folders = [entry.parent.parent for entry in sorted(ROOT.glob("CKernels/*/Entry/entry.c"))]
+    expect(len(folders) > 1, ROOT / "CKernels", "no families")
+    for name in set(listed) - {folder.name for folder in folders}:
+        expect(False, ROOT / "Package.swift", f"'families' has {name}, but there is no CKernels/{name}/Entry/entry.c")
+    systems = (ROOT / "docs/systems.md").read_text()
+    for folder in folders:
+        expect(folder.name in listed, ROOT / "Package.swift", f"'families' lacks {folder.name}")
+        expect(f"(../CKernels/{folder.name}/README.md)" in systems, ROOT / "docs/systems.md", f"no row links to the README of {folder.name}")
+        headers = list((folder / "include/longhand").glob("*.h"))
+        expect(len(headers) == 1 and f"lhk_{headers[0].stem}_plugin(void)" in headers[0].read_text(), folder,
+               "needs one header include/longhand/<name>.h, which declares lhk_<name>_plugin()")
+    table = (ROOT / "README.md").read_text().partition("\n### Methods\n")[2].partition("\n### ")[0]
+    listing = subprocess.run([executable, "plugins", "--json"], capture_output=True, text=True, timeout=60, check=True)
+    ours = {f"libLonghand{folder.name}Plugin.so" for folder in folders}
+    for method in json.loads(listing.stdout)["methods"]:
+        if pathlib.PurePath(method["origin"]).name in ours:
+            row = rf"^\| {method['role']} \|[^|]*`{re.escape(method['name'])}[:`]"
+            expect(re.search(row, table, re.M), ROOT / "README.md", f"the methods' table lacks {method['role']} `{method['name']}`")
+
+
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--longhand", type=pathlib.Path)
 options = parser.parse_args()
@@ -156,6 +190,8 @@ with tempfile.TemporaryDirectory() as folder:
         check_c(page, text)
         check_swift(page, text)
         check_names(page, text)
+check_families(executable)
+check_summary()
 print("".join(f"FAILED {fault}\n" for fault in faults), end="")
 print(f"{checked - len(faults)} passed, {len(faults)} failed")
 sys.exit(1 if faults else 0)

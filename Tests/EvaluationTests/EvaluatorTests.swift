@@ -138,14 +138,38 @@ import Testing
         #expect(all.name == "my name")
         #expect(all.methods.store == "q8:group=32,rotate=1" && all.methods.decode == "window:size=4")
         #expect(all.methods.prefill == "sale:a=b" && all.methods.position == "rope:factor=2" && all.methods.attention == "flash")
+        let mixed = try EvaluationConfiguration(parsing: "m: store-layers=windowed:bf16 store=f16 store-layers=0-1,29:q4:rotate=1")
+        #expect(
+            mixed.methods.layerStores == [
+                LayerStore(layers: [.windowed], store: "bf16"),
+                LayerStore(layers: [.range(0...1), .range(29...29)], store: "q4:rotate=1"),
+            ])
+        #expect(mixed.methods.storeDescription == "f16 (windowed: bf16; 0-1,29: q4:rotate=1)")
         #expect(try EvaluationConfiguration(parsing: "plain:").methods == CacheConfiguration(layers: [], capacity: 0))
         for text in [
             "", "store=bf16", ": store=bf16", "a: store", "a: store=", "a: colour=red", "a: store=f32 store=bf16",
-            "a: =f32", "window decode=window:size=3", "a\u{1}: store=f32", String(repeating: "n", count: 61) + ":",
+            "a: =f32", "a: store-layers=", "a: store-layers=3", "a: store-layers=3:", "a: store-layers=3-:f32",
+            "window decode=window:size=3", "a\u{1}: store=f32", String(repeating: "n", count: 61) + ":",
         ] {
             let error = #expect(throws: ModelError.self, "\(text)") { try EvaluationConfiguration(parsing: text) }
             #expect(error?.description.contains { $0.isNewline } == false)
         }
+    }
+
+    @Test("layers have the stores they were given, and bytes are counted layer by layer")
+    func storesOfLayers() throws {
+        let tokens = try Self.tokens(96)
+        let results = try Self.evaluate(
+            [
+                "f32: store=q4 store-layers=0-29:f32", "q4: store=q4", "half: store=q4 store-layers=15-29:f32",
+                "swapped: store=f32 store-layers=0-14:q4", "first: store=f32 store-layers=0,1:q4",
+            ], tokens: tokens)
+        #expect(results[1].maxKL == 0 && results[1].kvBytesPerToken == results[0].kvBytesPerToken)
+        #expect(results[3].meanKL > 0 && results[3].meanKL < results[2].meanKL)
+        #expect(results[3].kvBytesPerToken == (results[0].kvBytesPerToken + results[2].kvBytesPerToken) / 2)
+        #expect(results[4].meanKL == results[3].meanKL && results[4].kvBytesPerToken == results[3].kvBytesPerToken)
+        #expect(results[5].meanKL > 0 && results[5].kvBytesPerToken > results[4].kvBytesPerToken)
+        #expect(results[3].methods.store == "q4 (15-29: f32)")
     }
 
     @Test func refuses() throws {
@@ -158,6 +182,8 @@ import Testing
         #expect(message(["a: store=bf16", "a: store=f16"]).contains("two configurations are called \"a\""))
         #expect(message(["mine: store=gone"]).hasPrefix("configuration \"mine\": "))
         #expect(message(["mine: decode=window:wide=3"]).contains("mine"))
+        #expect(message(["mine: store-layers=29-30:f16"]).hasPrefix("configuration \"mine\": store of layers \"29-30: f16\""))
+        #expect(message(["mine: store-layers=global:f16 store-layers=7:q4"]).contains("layer 7 is named twice"))
         #expect(message(["a:"]) { $0.context = 1 }.contains("nothing to predict"))
         #expect(message(["a:"]) { $0.windows = 0 }.contains("at least one"))
         #expect(message(["a:"]) { $0.windows = 2 }.contains("20 tokens"))

@@ -122,6 +122,22 @@ import Testing
         }
     }
 
+    @Test func recallTakesTheStoreOfALayer() throws {
+        let (trace, _) = try Self.record(.f32)
+        let configurations = try [
+            "mixed: store=q4 store-layers=7,29:f32 decode=window:size=64", "exact: store=f32 decode=window:size=64",
+        ].map { try EvaluationConfiguration(parsing: $0) }
+        let heads = try RecallMeter(
+            trace: trace, registry: Fixture.registry(), host: .serial(), configurations: configurations, from: 290
+        ).run()
+        for layer in trace.layers.map(\.layer) {
+            let recall = ["mixed", "exact"].map { name in
+                heads.filter { $0.configuration == name && $0.layer == layer }.map(\.recall)
+            }
+            #expect(recall[0].count == 9 && (recall[0] == recall[1]) == (layer == 7), "layer \(layer)")
+        }
+    }
+
     @Test(arguments: [SafetensorsType.f16, .bf16]) func narrowTypes(_ type: SafetensorsType) throws {
         let (trace, captured) = try Self.record(type, position: "none")
         let tolerance: Float = type == .f16 ? 0x1p-11 : 0x1p-8

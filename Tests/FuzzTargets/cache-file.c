@@ -23,6 +23,7 @@ static lhk_cache *make_cache(int config, const lhk_host *host) {
             .struct_size = sizeof *layers, .query_heads = HEADS, .kv_heads = HEADS, .head_dim_k = DIM, .head_dim_v = DIM,
             .params = {.struct_size = sizeof layers->params, .flags = LHK_ATTENTION_CAUSAL, .window_left = -1, .window_right = -1},
             .position = {.struct_size = sizeof layers->position, .base = 10000}};
+    if (config == CONFIGS - 1) layers[1].store = "f32";  // a file of two stores
     lhk_cache_config options = {.struct_size = sizeof options, .layer_count = LAYERS, .layers = layers, .capacity = CAPACITY,
                                 .max_rows = TOKENS, .store = stores[config], .prefill = "all", .decode = "window:size=16",
                                 .attention = "flash", .position = config ? "rope" : "none"};

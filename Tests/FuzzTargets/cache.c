@@ -98,6 +98,9 @@ static bool create(session *s) {
     config.decode = take_spec(s, 2);
     config.attention = take_spec(s, 3);
     config.position = take_spec(s, 4);
+    static const char *const own[] = {"f32", "bf16", "f16", "f16:group=3", "flash", ""};
+    for (uint32_t i = 0; i < s->layers; i++)
+        if (take_rarely(in, 3)) s->shapes[i].store = own[take_upto(in, hostile ? 5 : 2)];
     lhk_status status = lhk_cache_create(&config, linked_registry(), &s->host, &s->cache, &s->error);
     if (status && (!*s->error.text || s->cache)) FUZZ_FOUND("status %d without a reason, or with a cache", status);
     return !status;

@@ -14,7 +14,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}
 if command -v ninja >/dev/null; then export CMAKE_GENERATOR=Ninja; else export CMAKE_GENERATOR="Unix Makefiles"; fi
 passed=0 failed=0 context=
 
-families=(Adamas Baselines CommVQ DenseStore FlashAttention Kivi QuantStore Rope Sale Window)
+source "$root/Tests/CTests/families.sh"
 c_flags=(-std=c17 -O2 -Wall -Wextra -Werror)
 
 result() { # WORD NAME
@@ -83,6 +83,9 @@ plugin_exports() { # FILE...
     done
 }
 
+# same_lines FOUND EXPECTED
+same_lines() { diff <(sort <<<"$1") <(sort <<<"$2"); }
+
 # Of the library, from the one place where it stands.
 version() { sed -nE 's/^#define LHK_VERSION "(.*)"/\1/p' "$root/include/longhand/version.h"; }
 
@@ -122,9 +125,11 @@ pkg_config_checks() {
         check "static direct_call agrees with the formula" says 'largest difference' "$here/direct_static"
         check "static direct_call needs no liblonghand.so" lacks 'NEEDED.*liblonghand' readelf -d "$here/direct_static"
     }
-    check "static program registering linked families compiles" \
-        compile "$here/linked" "$root/Tests/InstallTests/linked.c" $cflags $static &&
+    check "static program registering linked families compiles" compile "$here/linked" "$linked_families" \
+        $(printf -- '-include longhand/%s.h ' "${family_names[@]}") "$root/Tests/InstallTests/linked.c" $cflags $static && {
         check "linked families register" says 'longhand.attention/1 flash built-in' "$here/linked"
+        check "all ${#families[@]} of them" says "^${#families[@]} families" "$here/linked"
+    }
     check "pkg-config: load_plugins compiles" compile "$here/load" "$root/Examples/load_plugins.c" $cflags $shared -lm
 }
 
@@ -193,7 +198,9 @@ installation_checks() { # COMPILER
     check "installs" cmake --install "$here/build" || return 0
     plugins=$stage/lib/longhand/plugins
     check "the library exports its API only" library_exports "$stage/lib/liblonghand.so"
-    check "plugins export their entry only" plugin_exports "$plugins"/libLonghand{Adamas,Baselines,CommVQ,DenseStore,FlashAttention,Kivi,QuantStore,Rope,Sale,Window}Plugin.so
+    check "every family is installed as a plugin" same_lines "$(ls "$plugins")" \
+        "$(printf 'libLonghand%sPlugin.so\n' "${families[@]}")"
+    check "plugins export their entry only" plugin_exports "$plugins"/*.so
     check "the soname carries the ABI version" \
         says "SONAME.*\[liblonghand.so.$(awk '/define LHK_ABI_MAJOR/ { print $3 + 0 }' "$root/include/longhand/abi.h")\]" \
         readelf -d "$stage/lib/liblonghand.so"
@@ -225,7 +232,7 @@ plain_family_checks() {
     for family in "${families[@]}"; do
         check "$family is a plugin after one compiler line" "$1" -std=c17 -O1 -ffp-contract=off -fno-math-errno \
             -fPIC -shared -fvisibility=hidden -DLHK_HIDE_API -I"$root/include" -I"$root/CKernels/Common/include" \
-            -I"$root/CKernels/$family/include" "$root/CKernels/$family"/*.c "$root/CKernels/Plugins/$family"/*.c \
+            -I"$root/CKernels/$family/include" "$root/CKernels/$family"/*.c "$root/CKernels/$family/Entry/entry.c" \
             -o "$folder/libLonghand${family}Plugin.so" -lm
     done
     check "they export their entry only" plugin_exports "$folder"/*.so

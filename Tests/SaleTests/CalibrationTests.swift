@@ -56,7 +56,7 @@ import Testing
             let rows = try outcome.output.split(separator: "\n").map { try JSONDecoder().decode(Row.self, from: Data($0.utf8)) }
             #expect(rows.count == 30 * 9)
             #expect(rows.allSatisfy { $0.error < 0.01 && $0.kept > 0 && $0.kept <= 1 })
-            #expect(rows.contains { $0.kept < 1 } && rows.contains { $0.tau < 0.008 })
+            #expect(rows.contains { $0.kept < 1 } && rows.contains { $0.tau < SaleCalibrationOptions().firstLevel })
             let read = try CalibrationFile(path: file, method: "sale")
             #expect(read.layers.count == 30)
             for row in rows { #expect(read.layers[row.layer]?.first?.values[row.head] == row.tau) }

@@ -39,28 +39,31 @@ import Testing
         let seed: Int
         let tau: Float
         let needed, skipped: Int
+        let block: UInt32
 
-        init(_ bits: UInt32, _ seed: Int, _ tau: Float, _ needed: Int, _ skipped: Int) {
-            (self.bits, self.seed, self.tau, self.needed, self.skipped) = (bits, seed, tau, needed, skipped)
+        init(_ bits: UInt32, _ seed: Int, _ tau: Float, _ needed: Int, _ skipped: Int, block: UInt32 = 32) {
+            (self.bits, self.seed, self.tau, self.needed, self.skipped, self.block) = (bits, seed, tau, needed, skipped, block)
         }
     }
 
     /// Weights relative to what is always kept: what exceeds the threshold by more than the codes' rounding is kept, what
     /// stays below it by more is not.
-    @Test(arguments: [Problem(8, 1, 0.2, 20, 20), .init(8, 2, 0.2, 20, 20), .init(4, 3, 0.02, 5, 0), .init(4, 3, 0.3, 0, 5)])
+    @Test(arguments: [
+        Problem(8, 1, 0.2, 20, 20), .init(8, 2, 0.2, 20, 20), .init(4, 3, 0.02, 5, 0), .init(4, 3, 0.3, 0, 5),
+        .init(8, 1, 0.2, 20, 60, block: 16), .init(4, 3, 0.3, 0, 20, block: 16),
+    ])
     func keepsWhatMatters(_ problem: Problem) throws {
         var p = Prefill(rows: 450, seed: problem.seed)
-        (p.bits, p.tau) = (problem.bits, problem.tau)
+        (p.bits, p.tau, p.block) = (problem.bits, problem.tau, problem.block)
+        let width = Int(problem.block)
         let kept = try #require(try p.select())
         var must = 0, mustNot = 0
         for head in 0..<p.queryHeads {
             for tile in 0..<(p.rowCount + 63) / 64 {
-                let rows = tile * 64..<min(tile * 64 + 64, p.rowCount), (blocks, middle) = Self.regions(last: rows.upperBound - 1)
-                var needed: Set<Int> = [0], allowed: Set<Int> = [0]
-                for block in middle + 1..<max(blocks, middle + 1) {
-                    needed.insert(block)
-                    allowed.insert(block)
-                }
+                let rows = tile * 64..<min(tile * 64 + 64, p.rowCount), middle = Self.regions(last: rows.upperBound - 1).middle
+                let all = (rows.upperBound + width - 1) / width
+                let always = Set(0..<32 / width).union(32 * (1 + middle) / width..<max(all, 32 * (1 + middle) / width))
+                var needed = always, allowed = always
                 for row in rows where middle > 0 {
                     let own = (0...row).filter { $0 < 32 || $0 >= 32 * (1 + middle) }.map { p.score(row, $0, head) }
                     let top = own.max()!
@@ -68,19 +71,58 @@ import Testing
                     for token in 32..<32 * (1 + middle) {
                         let over = p.score(row, token, head) - limit
                         let slack = abs(over) < 2 ? Self.slack(p, row, token, head) : 2
-                        if over > slack { needed.insert(token / 32) }
-                        if over > -slack { allowed.insert(token / 32) }
+                        if over > slack { needed.insert(token / width) }
+                        if over > -slack { allowed.insert(token / width) }
                     }
                 }
                 let chosen = Set(kept[head][tile])
                 #expect(needed.isSubset(of: chosen) && chosen.isSubset(of: allowed), "head \(head) tile \(tile)")
-                must += needed.count - blocks + middle
-                mustNot += blocks - allowed.count
+                must += needed.count - always.count
+                mustNot += all - allowed.count
             }
         }
         #expect(
             must >= problem.needed && mustNot >= problem.skipped,
             "the problem decides \(must) blocks to be kept and \(mustNot) to be skipped")
+    }
+
+    /// What is skipped of a segment counts as its mean key and value, with a weight of at most the threshold.
+    @Test(arguments: [(UInt32(16), UInt32(8)), (32, 8), (16, 4)]) func remainderIsThatOfTheSegments(_ block: UInt32, _ bits: UInt32) throws {
+        var p = Prefill(rows: 500, seed: 23), normals = Normals(seed: 29)
+        (p.block, p.bits, p.tau) = (block, bits, 0.2)
+        p.values = normals.array(p.keyCount * p.kvHeads * p.valueDim)
+        p.values[(200 * p.kvHeads + 1) * p.valueDim] = .infinity  // its segment has no part for the heads of KV head 1
+        let kept = try #require(try p.selection()), width = Int(block)
+        var rows = 0
+        for head in 0..<p.queryHeads {
+            for row in 0..<p.rowCount {
+                let last = min(row / 64 * 64 + 63, p.rowCount - 1), middle = Self.regions(last: last).middle
+                let chosen = Set(kept.lists[head][row / 64])
+                let own = (0...row).filter { $0 < 32 || $0 >= 32 * (1 + middle) }.map { p.score(row, $0, head) }
+                let top = own.max()!, limit = top + log(own.reduce(0) { $0 + exp($1 - top) }) + log(Double(p.tau))
+                var mass = 0.0, sum = [Double](repeating: 0, count: p.valueDim)
+                for first in stride(from: 32, to: 32 * (1 + middle), by: 128) where !(head / 2 == 1 && (first..<first + 128).contains(200)) {
+                    let tokens = first..<first + 128, skipped = tokens.filter { !chosen.contains($0 / width) }.count
+                    let score = tokens.reduce(0.0) { $0 + p.score(row, $1, head) } / 128
+                    let weight = Double(skipped) * exp(min(score, limit))
+                    mass += weight
+                    for token in tokens {
+                        for c in 0..<p.valueDim {
+                            sum[c] += weight * Double(p.values[(token * p.kvHeads + head / 2) * p.valueDim + c]) / 128
+                        }
+                    }
+                }
+                let at = row * p.queryHeads + head
+                guard mass > 0 else {
+                    #expect(kept.restLse[at] == -.infinity, "row \(row) head \(head)")
+                    continue
+                }
+                rows += 1
+                #expect(abs(Double(kept.restLse[at]) - log(mass)) < 1e-4, "row \(row) head \(head)")
+                for c in 0..<p.valueDim { #expect(abs(Double(kept.restMean[at * p.valueDim + c]) - sum[c] / mass) < 1e-4) }
+            }
+        }
+        #expect(rows > 300, "only \(rows) rows of all heads have a remainder")
     }
 
     @Test(arguments: [UInt32(8), 4]) func lowerThresholdsKeepSupersets(bits: UInt32) throws {

@@ -33,6 +33,10 @@ struct Prefill {
     var tau: Float = 0.1
     var bits: UInt32 = 8
     var screen: Float = 0
+    var block: UInt32 = 32
+    /// [rows][kvHeads][valueDim]; empty: no remainder.
+    var values: [Float] = []
+    let valueDim = 24
 
     /// `rows` queries of as many keys. Keys share an offset, as keys of real models do; `gain` makes scores larger.
     init(rows: Int, seed: Int, gain: Float = 1.5) {
@@ -65,32 +69,45 @@ struct Prefill {
         return result
     }
 
+    /// What was selected; lists are numbers of blocks per head and tile of 64 rows.
+    struct Kept {
+        var lists: [[[Int]]]
+        /// [rows][queryHeads] and [rows][queryHeads][valueDim], without values empty.
+        var restLse: [Float] = [], restMean: [Float] = []
+    }
+
     /// Blocks kept per head and tile of 64 rows; nil: all keys.
-    func select() throws -> [[[Int]]]? {
-        var queries = queries, keys = keys, host = lhk_host()
+    func select() throws -> [[[Int]]]? { try selection()?.lists }
+
+    func selection() throws -> Kept? {
+        var queries = queries, keys = keys, values = values, host = lhk_host()
         var params = lhk_attention_params()
         params.struct_size = UInt32(MemoryLayout<lhk_attention_params>.size)
         (params.flags, params.window_left, params.window_right) = (UInt32(LHK_ATTENTION_CAUSAL), -1, -1)
         host.struct_size = UInt32(MemoryLayout<lhk_host>.size)
         (host.workers, host.isa) = (1, lhk_isa_detect())
-        let tau = [Float](repeating: tau, count: queryHeads)
+        let tau = [Float](repeating: tau, count: queryHeads), hasValues = !values.isEmpty
         return try queries.withUnsafeMutableBytes { q in
             try keys.withUnsafeMutableBytes { k in
-                try tau.withUnsafeBufferPointer { tau in
-                    try withUnsafePointer(to: params) { params in
-                        let args = lhk_sale_args(
-                            struct_size: UInt32(MemoryLayout<lhk_sale_args>.size), bits: bits, screen: screen, reserved: 0,
-                            q: try Tensor(q.baseAddress, shape: [rowCount, queryHeads, dim]).raw,
-                            k: try Tensor(k.baseAddress, shape: [keyCount, kvHeads, dim]).raw, tau: tau.baseAddress!,
-                            params: params)
-                        return try lists(args, host)
+                try values.withUnsafeMutableBytes { v in
+                    try tau.withUnsafeBufferPointer { tau in
+                        try withUnsafePointer(to: params) { params in
+                            let args = lhk_sale_args(
+                                struct_size: UInt32(MemoryLayout<lhk_sale_args>.size), bits: bits, screen: screen, reserved: 0,
+                                q: try Tensor(q.baseAddress, shape: [rowCount, queryHeads, dim]).raw,
+                                k: try Tensor(k.baseAddress, shape: [keyCount, kvHeads, dim]).raw, tau: tau.baseAddress!,
+                                params: params,
+                                v: hasValues ? try Tensor(v.baseAddress, shape: [keyCount, kvHeads, valueDim]).raw : lhk_tensor(),
+                                block: block, reserved2: 0)
+                            return try run(args, host)
+                        }
                     }
                 }
             }
         }
     }
 
-    private func lists(_ args: lhk_sale_args, _ host: lhk_host) throws -> [[[Int]]]? {
+    private func run(_ args: lhk_sale_args, _ host: lhk_host) throws -> Kept? {
         var args = args, host = host, bytes: UInt64 = 0, out = lhk_selection()
         out.struct_size = UInt32(MemoryLayout<lhk_selection>.size)
         #expect(lhk_sale_workspace(&args, 1, &bytes, nil) == LHK_OK)
@@ -99,16 +116,24 @@ struct Prefill {
         var workspace = lhk_workspace(data: memory.baseAddress, bytes: bytes)
         #expect(lhk_sale_select(&args, &host, &workspace, &out, nil) == LHK_OK)
         guard out.kind == LHK_SELECTION_BLOCKS else { return nil }
-        let tiles = (rowCount + 63) / 64
+        let tiles = (rowCount + 63) / 64, width = Int(block)
         #expect(out.tile_rows == 64 && out.list_count == Int64(tiles * queryHeads))
-        return (0..<queryHeads).map { head in
+        let lists = (0..<queryHeads).map { head in
             (0..<tiles).map { tile in
                 let list = head * tiles + tile, entries = out.list_offsets![list]..<out.list_offsets![list + 1]
                 return entries.flatMap { e -> [Int] in
                     let run = out.runs![Int(e)]
-                    return Array(Int(run.begin) / 32..<(Int(run.end) + 31) / 32)
+                    return Array(Int(run.begin) / width..<(Int(run.end) + width - 1) / width)
                 }
             }
         }
+        guard let lse = out.rest_lse, let mean = out.rest_mean else {
+            #expect(values.isEmpty)
+            return Kept(lists: lists)
+        }
+        let count = rowCount * queryHeads
+        return Kept(
+            lists: lists, restLse: Array(UnsafeBufferPointer(start: lse, count: count)),
+            restMean: Array(UnsafeBufferPointer(start: mean, count: count * valueDim)))
     }
 }

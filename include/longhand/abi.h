@@ -13,7 +13,7 @@
 /// Plugin ABI. A different major number means that layout or meaning changed: such a plugin is refused. A higher minor
 /// number means that members were appended.
 #define LHK_ABI_MAJOR 1u
-#define LHK_ABI_MINOR 2u
+#define LHK_ABI_MINOR 3u
 
 #if defined(__cplusplus)
 #define LHK_BEGIN_DECLS extern "C" {

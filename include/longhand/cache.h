@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The cache object: one store, a selector for prefill and one for decode, one attention and one position method, bound
-/// for all layers of one sequence of a model. This is what an engine holds.
+/// The cache object: a store, a selector for prefill and one for decode, one attention and one position method, bound for
+/// all layers of one sequence of a model; layers may have stores of their own. This is what an engine holds.
 #ifndef LONGHAND_CACHE_H
 #define LONGHAND_CACHE_H
 
@@ -20,6 +20,8 @@ typedef struct lhk_cache_layer {
     uint32_t parameter_count;
     uint32_t reserved2;
     const lhk_parameter *LHK_NULLABLE parameters;  ///< calibrated tensors for the methods of this layer. Copied.
+    // Since ABI 1.3:
+    const char *LHK_NULLABLE store;  ///< of this layer in place of the configuration's, or null. Copied.
 } lhk_cache_layer;
 
 /// What to bind. Method specifications are `name[:key=value[,key=value...]]`.
@@ -29,7 +31,7 @@ typedef struct lhk_cache_config {
     const lhk_cache_layer *layers;  ///< [layer_count]
     int64_t capacity;               ///< most tokens of the sequence; at most 2^31 - 1
     int64_t max_rows;               ///< most tokens of one append or attend; above `capacity` it counts as that
-    const char *store;              ///< e.g. `bf16`
+    const char *store;              ///< of the layers that have none of their own, e.g. `bf16`
     const char *prefill;            ///< selector for calls of two or more query rows, e.g. `all`
     const char *decode;             ///< selector for calls of one query row
     const char *attention;          ///< e.g. `flash`
@@ -56,7 +58,7 @@ typedef struct lhk_cache_binding {
     uint32_t reserved;
     const char *slot;     ///< "store", "prefill", "decode", "attention", "position"
     const char *spec;     ///< as configured
-    const char *variant;  ///< id of the variant chosen for layer 0
+    const char *variant;  ///< id of the variant chosen for layer 0; of a store, for the first layer that has it, or "none"
     const char *origin;   ///< file of the plugin, or "built-in"
 } lhk_cache_binding;
 
@@ -76,7 +78,8 @@ LHK_API int64_t lhk_cache_length(const lhk_cache *cache, uint32_t layer);
 LHK_API int64_t lhk_cache_capacity(const lhk_cache *cache);
 /// Bytes that a call may use besides the stores and indices: rows with positions applied, workspaces of the methods.
 LHK_API uint64_t lhk_cache_workspace_bytes(const lhk_cache *cache);
-/// The number of bindings is 5.
+/// Bindings 0 to 4 are the configuration's, in the order of its members; from 5 on follow the stores that layers have of
+/// their own, each once, by their first layers. Past the last: LHK_ERROR_NOT_FOUND.
 LHK_API lhk_status lhk_cache_get_binding(const lhk_cache *cache, uint32_t index, lhk_cache_binding *out);
 
 /// Appends n rows k, v [n][kv_heads][head_dim] (F32, BF16 or F16; keys before positions) to `layer`.

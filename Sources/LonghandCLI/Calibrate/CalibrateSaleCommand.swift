@@ -19,8 +19,8 @@ struct CalibrateSaleCommand: ParsableCommand {
 
     @Option(help: "Trace of 'longhand trace'; may be given several times.") var trace: [String]
     @Option(name: .shortAndLong, help: "The safetensors file to write.") var output: String
-    @Option(help: "Most error of a head, as a share of its output.") var rho = 0.05
-    @Option(help: "Threshold to begin with: the paper's 0.008, or more where heads leave room.") var from: Float = 0.008
+    @Option(help: "Most error of a head, as a share of its output.") var rho = 0.04
+    @Option(help: "Threshold to begin with; the paper, without a remainder, begins at 0.008.") var from: Float = 0.032
     @Option(help: "Bits of the codes of the estimate: 8 or 4.") var bits = 8
     @Option(help: "Store that outputs are compared over.") var store = "bf16"
     @Option(name: [.customShort("c"), .customLong("ctx-size")], help: "Most tokens of a trace to use; 0: all.") var context = 0
@@ -40,7 +40,8 @@ struct CalibrateSaleCommand: ParsableCommand {
     }
 
     func run() throws {
-        for path in [output, heatMap].compactMap({ $0 }) { try OutputFile.check(path) }
+        try OutputFile.check(output, asRegularFile: true)
+        if let heatMap { try OutputFile.check(heatMap) }
         let registry = try plugins.discover()
         let traces = try trace.map { try TraceFile(path: $0) }
         var options = SaleCalibrationOptions()
@@ -48,7 +49,8 @@ struct CalibrateSaleCommand: ParsableCommand {
         options.tokens = context == 0 ? nil : context
         let calibrator = try SaleCalibrator(
             traces: traces, registry: registry, host: .openMP(workers: threads), options: options)
-        var progress = Progress(total: calibrator.heads)
+        var progress = Progress(total: calibrator.heads, verb: "calibrating", unit: "heads")
+        progress.begin()
         let result = SaleCalibration(heads: try calibrator.run { progress.show($0) })
         let source = traces[0].file.metadata
         try result.write(

@@ -45,26 +45,36 @@ extension CacheLayer {
 }
 
 extension CacheConfiguration {
-    /// Gives every layer the parameters of those methods that have the option `calibration=FILE`, whatever their role.
+    /// Gives every layer the parameters of those of its methods that have the option `calibration=FILE`, whatever their role.
     ///
-    /// - Throws: `SafetensorsError` for a bad file or one for a model of more layers; `ModelError` where two roles have one
-    ///   method with different files.
+    /// - Throws: `SafetensorsError` for a bad file or one for a model of more layers; `ModelError` where two roles of a layer
+    ///   have one method with different files; `LonghandError` for stores of layers that are not there.
     mutating func loadCalibrations() throws {
-        var loaded: [String: String] = [:]
-        for specification in [store, prefill, decode, attention, position] {
-            guard let (method, path) = Self.calibration(of: specification) else { continue }
-            if let other = loaded[method] {
-                guard other == path else { throw ModelError("'\(method)' has two calibrations, \(other) and \(path)") }
-                continue
+        var files: [String: CalibrationFile] = [:]
+        for (layer, store) in try stores().enumerated() {
+            var loaded: [String: String] = [:]
+            for specification in [store, prefill, decode, attention, position] {
+                guard let (method, path) = Self.calibration(of: specification) else { continue }
+                if let other = loaded[method] {
+                    guard other == path else { throw ModelError("'\(method)' has two calibrations, \(other) and \(path)") }
+                    continue
+                }
+                loaded[method] = path
+                let key = "\(method) \(path)"
+                let file = try files[key] ?? calibration(path, method)
+                files[key] = file
+                layers[layer].parameters += file.layers[layer] ?? []
             }
-            loaded[method] = path
-            let file = try CalibrationFile(path: path, method: method)
-            if let last = file.layers.keys.max(), last >= layers.count {
-                throw SafetensorsError(
-                    path: path, reason: "the calibration is for a model of at least \(last + 1) layers, this one has \(layers.count)")
-            }
-            for (layer, parameters) in file.layers { layers[layer].parameters += parameters }
         }
+    }
+
+    private func calibration(_ path: String, _ method: String) throws -> CalibrationFile {
+        let file = try CalibrationFile(path: path, method: method)
+        if let last = file.layers.keys.max(), last >= layers.count {
+            throw SafetensorsError(
+                path: path, reason: "the calibration is for a model of at least \(last + 1) layers, this one has \(layers.count)")
+        }
+        return file
     }
 
     /// Method and file of a specification with the option `calibration`; what else it says is checked where methods are bound.

@@ -5,9 +5,9 @@ import Longhand
 public struct SaleCalibrationOptions: Sendable {
     /// The error of a head may reach this share of its output: mean over tokens of the L1 norms of the difference and of the
     /// dense output.
-    public var relativeBound = 0.05
-    /// Where a head begins: the paper's 0.008, or more for models whose heads leave room.
-    public var firstLevel: Float = 0.008
+    public var relativeBound = 0.04
+    /// Where a head begins. The paper's 0.008 is for a method without a remainder.
+    public var firstLevel: Float = 0.032
     /// Width of the codes, as in `sale:bits=8`.
     public var bits = 8
     /// Store that both outputs are computed over.

@@ -24,8 +24,11 @@ public struct EvaluationConfiguration: Sendable, Hashable {
         ("position", \.position),
     ]
 
-    /// Parses `NAME: store=... prefill=... decode=... attention=... position=...`. What is not given stays as
-    /// `longhand run` has it: bf16, all, all, flash, rope. Throws `ModelError` where the text is malformed.
+    /// The key of another store for some layers, which may be given several times.
+    private static let layersKey = "store-layers"
+
+    /// Parses `NAME: store=... store-layers=LAYERS:... prefill=... decode=... attention=... position=...`. What is not given
+    /// stays as `longhand run` has it: bf16, all, all, flash, rope. Throws `ModelError` where the text is malformed.
     public init(parsing text: String) throws {
         func failure(_ reason: String) -> ModelError { ModelError("configuration \"\(text.printable(limit: 200))\": \(reason)") }
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
@@ -40,8 +43,12 @@ public struct EvaluationConfiguration: Sendable, Hashable {
         var given: Set<String> = []
         for word in parts[1].split(whereSeparator: \.isWhitespace) {
             let pair = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            if pair.count == 2, pair[0] == Self.layersKey {
+                do { methods.layerStores.append(try LayerStore(parsing: String(pair[1]))) } catch { throw failure("\(error)") }
+                continue
+            }
             guard pair.count == 2, let slot = Self.slots.first(where: { $0.key == pair[0] }), !pair[1].isEmpty else {
-                let known = Self.slots.map(\.key).joined(separator: ", ")
+                let known = (Self.slots.map(\.key) + [Self.layersKey]).joined(separator: ", ")
                 throw failure("\"\(String(word).printable())\" is not KEY=METHOD with one of the keys \(known)")
             }
             guard given.insert(slot.key).inserted else { throw failure("\(slot.key) is given twice") }

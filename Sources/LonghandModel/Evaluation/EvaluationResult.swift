@@ -2,12 +2,12 @@
 import Foundation
 import Longhand
 
-/// The methods of a configuration, as written.
+/// The methods of a configuration, as written; behind the store, in brackets, those of some layers.
 public struct EvaluatedMethods: Codable, Sendable, Hashable {
     public let store, prefill, decode, attention, position: String
 
     init(_ methods: CacheConfiguration) {
-        (store, prefill, decode) = (methods.store, methods.prefill, methods.decode)
+        (store, prefill, decode) = (methods.storeDescription, methods.prefill, methods.decode)
         (attention, position) = (methods.attention, methods.position)
     }
 }

@@ -73,6 +73,8 @@ public final class RecallMeter {
         configuration.layers = Array(repeating: layer.cacheLayer, count: layer.layer + 1)
         (configuration.capacity, configuration.maxRows, configuration.position) = (trace.tokens, from, "none")
         (configuration.prefill, configuration.decode) = ("all", decode)
+        configuration.store = try methods.store(ofLayer: layer.layer, isWindowed: layer.windowLeft != nil)
+        configuration.layerStores = []
         return try Cache(configuration, registry: registry, host: host)
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// SALE: block-sparse prefill from low-bit estimates of all scores (arXiv 2505.24179). Direct calls, no global state.
 ///
-/// Queries come in tiles of 64 rows, keys in blocks of 32. The first block (the sink) and the last four to seven (the local
+/// Queries come in tiles of 64 rows, keys in blocks of 32. The first 32 keys (the sink) and the last four to seven (the local
 /// region, with the diagonal) are always kept; the blocks between come in segments of four. A row i has the exact scores S_ij
 /// of what is always kept, A_i, and estimates E_ij of all others from integer codes of queries and keys. A block is kept for
 /// a tile when some row i and key j of them have
@@ -20,6 +20,12 @@
 /// half of them, a strip of rows gives up on a block when no sum comes within C standard deviations of the rest of its
 /// threshold, as if channels were independent: sqrt(sum over the groups that are left of q^2 of the row * energy of the
 /// segment). Only keys that a tile would have kept can be lost that way, none added.
+///
+/// Blocks of 16 keys, instead of the paper's 32, are decided half by half; codes and scales stay those of 32.
+///
+/// Remainder (not in the paper): of a segment with mean m and mean value u, of which a tile skips n keys, row i takes n keys that
+/// weigh exp(min(scale q_i.m, T_i)) and have the value u. The sum over segments is the selection's `rest_lse` and `rest_mean`.
+/// Segments with a value that is not finite are left out of it.
 #ifndef LONGHAND_SALE_H
 #define LONGHAND_SALE_H
 
@@ -29,11 +35,11 @@ LHK_BEGIN_DECLS
 LHK_ASSUME_NONNULL_BEGIN
 
 #define LHK_SALE_TILE_ROWS 64      ///< query rows that share a list
-#define LHK_SALE_BLOCK 32          ///< keys that are kept or skipped together
+#define LHK_SALE_BLOCK 32          ///< keys of a block
 #define LHK_SALE_SEGMENT 128       ///< keys that share a mean; the first segment begins at key LHK_SALE_BLOCK
 #define LHK_SALE_LOCAL_BLOCKS 4    ///< least number of blocks of the local region
 #define LHK_SALE_MAX_HEAD_DIM 576
-#define LHK_SALE_TAU 0.008f        ///< where calibration starts
+#define LHK_SALE_TAU 0.008f        ///< default threshold
 #define LHK_SALE_SCREEN 4.0f       ///< default of the selector with 8 bits
 #define LHK_SALE_TAU_DENSE 1e-5f   ///< a head whose threshold is below keeps everything
 
@@ -73,15 +79,19 @@ typedef struct lhk_sale_args {
     lhk_tensor k;     ///< [keys][kv_heads][head_dim], likewise, with positions applied
     const float *tau;  ///< [query_heads], each >= 0
     const lhk_attention_params *LHK_NULLABLE params;  ///< the attention's mask and score modifiers
+    // The members below may be absent, and are 0 then.
+    lhk_tensor v;     ///< [keys][kv_heads][head_dim_v], likewise; data null: no remainder
+    uint32_t block;   ///< keys that are kept or skipped together, 16 or 32; 0: 32
+    uint32_t reserved2;
 } lhk_sale_args;
 
-/// Exact bytes of workspace for `args` (data pointers are not looked at) with `workers` workers. [thread-safe]
+/// Exact bytes of workspace for `args` (data pointers are not looked at, but for whether v has any) with `workers` workers. [thread-safe]
 LHK_API lhk_status lhk_sale_workspace(const lhk_sale_args *args, uint32_t workers, uint64_t *bytes,
                                       lhk_error *LHK_NULLABLE error);
 
 /// Quantises all keys and selects. `out` becomes LHK_SELECTION_BLOCKS with tiles of LHK_SALE_TILE_ROWS rows, or
 /// LHK_SELECTION_ALL where nothing may be skipped: one row, no causal mask, a left or right window, or at most 256 keys.
-/// It points into `workspace`, aligned to LHK_ALIGNMENT. ALiBi is LHK_ERROR_UNSUPPORTED. Uses the best variant that `host`
+/// It points into `workspace`, aligned to LHK_ALIGNMENT. ALiBi is LHK_ERROR_UNSUPPORTED, and so is a softcap with `v`. Uses the best variant that `host`
 /// allows; the same result for any number of workers, and for any cut of a prompt into calls of multiples of 64 rows.
 /// [thread-safe with distinct workspaces]
 LHK_API lhk_status lhk_sale_select(const lhk_sale_args *args, const lhk_host *host, const lhk_workspace *workspace,

@@ -1,25 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLonghand
 import Foundation
-import LonghandAdamas
-import LonghandBaselines
-import LonghandCommVQ
 import LonghandCommon
-import LonghandDenseStore
-import LonghandFlashAttention
-import LonghandKivi
-import LonghandQuantStore
-import LonghandRope
-import LonghandSale
 import LonghandVerify
-import LonghandWindow
 import Testing
 
-/// The families of this package, linked in: random cases of every variant, under every set of levels of this machine. Cases
-/// with names run in the tests of `longhand verify`.
+/// The families of this package, from their plugins: random cases of every variant, under every set of levels of this machine.
+/// Cases with names run in the tests of `longhand verify`.
 ///
 /// LONGHAND_FUZZ_SEED and LONGHAND_VERIFY_CASES choose other problems.
-@Suite(.serialized) struct LinkedTests {
+@Suite(.serialized) struct FamilyTests {
     static let seed = number("LONGHAND_FUZZ_SEED") ?? 20_260_302
     static let cases = number("LONGHAND_VERIFY_CASES") ?? 24
 
@@ -36,6 +26,16 @@ import Testing
         for (level, outcome) in zip(target.levels, outcomes) {
             #expect(outcome.failures == 0, "\(target) under \(level), case \(outcome.failedCase): \(outcome.text)")
             #expect(outcome.cases > Self.cases / 2, "\(target) under \(level): \(outcome.skipped) skipped, \(outcome.reason)")
+        }
+    }
+
+    /// A folder that Package.swift does not list is not built.
+    @Test func everyFolderIsBuilt() {
+        #expect(Target.plugins.count > 1)
+        for plugin in Target.plugins {
+            #expect(
+                FileManager.default.fileExists(atPath: plugin),
+                "\(plugin) is missing: 'families' of Package.swift must name the folder; 'swift build' builds it")
         }
     }
 
@@ -93,7 +93,7 @@ struct Outcome {
     }
 }
 
-/// A variant of the linked families, with the levels of this machine that it runs under.
+/// A variant of the families, with the levels of this machine that it runs under.
 struct Target: Sendable, CustomStringConvertible, CustomTestStringConvertible {
     var index: UInt32
     var role: String
@@ -128,19 +128,26 @@ struct Target: Sendable, CustomStringConvertible, CustomTestStringConvertible {
         return lhk_isa_parse(name, &isa, nil) == LHK_OK ? isa : nil
     }
 
-    /// Calls `body` with a verifier of all linked families and three threads.
+    /// The plugins of all families, which are the folders with an entry: built beside the executable of the tests.
+    static let plugins: [String] = {
+        let files = FileManager.default
+        let kernels = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../../CKernels").path
+        let executable = (try? files.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
+        let built = URL(fileURLWithPath: executable).deletingLastPathComponent().path
+        return ((try? files.contentsOfDirectory(atPath: kernels)) ?? []).sorted()
+            .filter { files.fileExists(atPath: "\(kernels)/\($0)/Entry/entry.c") }
+            .map { "\(built)/libLonghand\($0)Plugin.so" }
+    }()
+
+    /// Calls `body` with a verifier of all families and three threads.
     static func withVerify<Result>(seed: UInt64, _ body: (OpaquePointer, lhk_host) throws -> Result) throws -> Result {
         var registry: OpaquePointer?
         var verify: OpaquePointer?
         var host = lhk_host()
         try check(lhk_registry_create(&registry, nil))
         defer { lhk_registry_destroy(registry) }
-        for plugin in [
-            lhk_adamas_plugin(), lhk_baselines_plugin(), lhk_commvq_plugin(), lhk_dense_store_plugin(),
-            lhk_flash_attention_plugin(), lhk_kivi_plugin(), lhk_quant_store_plugin(), lhk_rope_plugin(), lhk_sale_plugin(),
-            lhk_window_plugin(),
-        ] {
-            try check(lhk_registry_register(registry!, plugin!, "built-in", nil))
+        for plugin in plugins where FileManager.default.fileExists(atPath: plugin) {
+            try check(lhk_registry_load(registry!, plugin, nil))
         }
         try check(lhk_host_openmp(3, &host, nil))
         try check(lhk_verify_create(registry!, &host, seed, &verify, nil))
