@@ -18,14 +18,14 @@ static uint32_t spread(uint32_t x) {
     return (x | x << 1) & 0x55555555u;
 }
 
-/// Codes the transformed key y, which is changed, as token t of a block.
-static void put_key(const append_job *job, int64_t head, uint8_t *block, int64_t t, float *y) {
+/// Codes the transformed key y, which is changed, less `mean`, as token t of a block.
+static void put_key(const append_job *job, int64_t head, const float *mean, uint8_t *block, int64_t t, float *y) {
     const lhk_adamas_config *c = &job->index->config;
     uint16_t high[LHK_ADAMAS_MOST_DIM / 16 + 3] = {0}, low[LHK_ADAMAS_MOST_DIM / 16 + 3] = {0};
     int64_t groups = lhk_adamas_groups(c->dim_k), words = lhk_adamas_words(c->dim_k);
     bool lanes = c->scoring == LHK_ADAMAS_ASYMMETRIC;
     uint16_t *scale = lanes ? (uint16_t *)(block + groups * LHK_ADAMAS_BLOCK * 4) + t : NULL;
-    lhk_adamas_kernel_of(job->index)->code(y, c->center ? job->parts.mean + head * c->dim_k : NULL, c->dim_k,
+    lhk_adamas_kernel_of(job->index)->code(y, c->center ? mean : NULL, c->dim_k,
                                            job->parts.levels[head].thresholds, scale, high, low);
     if (lanes) {
         for (int64_t g = 0; g < groups; g++)
@@ -39,27 +39,52 @@ static void put_key(const append_job *job, int64_t head, uint8_t *block, int64_t
     }
 }
 
-static void transform(const append_job *job, int64_t row, int64_t head, float *y) {
+static void load_key(const append_job *job, int64_t row, int64_t head, float *y) {
     const lhk_adamas_config *c = &job->index->config;
     const void *from = lhk_row(job->k, row, head);
     if (job->k->dtype == LHK_DTYPE_F32) memcpy(y, from, c->dim_k * sizeof *y);
     else for (int64_t i = 0; i < c->dim_k; i++) y[i] = lhk_load_element(from, job->k->dtype, i);
-    lhk_adamas_kernel_of(job->index)->hadamard(y, c->dim_k);
+}
+
+void lhk_adamas_move(const lhk_instance *index, const lhk_adamas_parts *parts, int64_t block, int64_t head) {
+    const lhk_adamas_config *c = &index->config;
+    const lhk_adamas_levels *l = &parts->levels[head];
+    float *mean = lhk_adamas_mean(c, parts, block, head);
+    if (block == 0) return;
+    const float *before = lhk_adamas_mean(c, parts, block - 1, head);
+    if (!lhk_adamas_moves(c, block)) memcpy(mean, before, c->dim_k * sizeof *mean);
+    else lhk_adamas_kernel_of(index)->mean(lhk_adamas_block(c, parts, block - 1, head), c->dim_k, l->step, l->floor, l->unit,
+                                           before, mean);
+}
+
+/// Codes the tokens of one block and head.
+static void code_block(const append_job *job, int64_t b, int64_t head) {
+    const lhk_adamas_config *c = &job->index->config;
+    int64_t begin = lhk_max(job->first, b * LHK_ADAMAS_BLOCK), end = lhk_min(job->end, (b + 1) * LHK_ADAMAS_BLOCK);
+    uint8_t *block = lhk_adamas_block(c, &job->parts, b, head);
+    float y[LHK_ADAMAS_MOST_DIM + 16] __attribute__((aligned(64)));
+    if (c->center == LHK_ADAMAS_CENTER_MOVING && begin % LHK_ADAMAS_BLOCK == 0)
+        lhk_adamas_move(job->index, &job->parts, b, head);
+    const float *mean = lhk_adamas_mean(c, &job->parts, b, head);
+    for (int64_t token = begin; token < end; token++) {
+        if (job->k) load_key(job, token - job->origin, head, y);
+        else memcpy(y, job->parts.raw + (head * c->sample + token) * c->dim_k, c->dim_k * sizeof *y);
+        lhk_adamas_transform(c, job->parts.balance + head * c->dim_k, y, lhk_adamas_kernel_of(job->index));
+        put_key(job, head, mean, block, token % LHK_ADAMAS_BLOCK, y);
+    }
 }
 
 static void code_task(void *context, int64_t task, uint32_t worker) {
     (void)worker;
     const append_job *job = context;
-    const lhk_adamas_config *c = &job->index->config;
-    int64_t b = job->first_block + task / c->kv_heads, head = task % c->kv_heads;
-    int64_t begin = lhk_max(job->first, b * LHK_ADAMAS_BLOCK), end = lhk_min(job->end, (b + 1) * LHK_ADAMAS_BLOCK);
-    uint8_t *block = lhk_adamas_block(c, &job->parts, b, head);
-    float y[LHK_ADAMAS_MOST_DIM + 16] __attribute__((aligned(64)));
-    for (int64_t token = begin; token < end; token++) {
-        if (job->k) transform(job, token - job->origin, head, y);
-        else memcpy(y, job->parts.raw + (head * c->sample + token) * c->dim_k, c->dim_k * sizeof *y);
-        put_key(job, head, block, token % LHK_ADAMAS_BLOCK, y);
-    }
+    code_block(job, job->first_block + task / job->index->config.kv_heads, task % job->index->config.kv_heads);
+}
+
+/// Where means move, a block waits for the one before.
+static void code_head_task(void *context, int64_t head, uint32_t worker) {
+    (void)worker;
+    const append_job *job = context;
+    for (int64_t b = job->first_block; b * LHK_ADAMAS_BLOCK < job->end; b++) code_block(job, b, head);
 }
 
 static void code_tokens(append_job *job, const lhk_host *host, int64_t first, int64_t end) {
@@ -68,7 +93,9 @@ static void code_tokens(append_job *job, const lhk_host *host, int64_t first, in
     job->end = end;
     job->first_block = first / LHK_ADAMAS_BLOCK;
     int64_t blocks = (end - 1) / LHK_ADAMAS_BLOCK - job->first_block + 1;
-    lhk_parallel_for(host, blocks * job->index->config.kv_heads, code_task, job);
+    int64_t heads = job->index->config.kv_heads;
+    bool moving = job->index->config.center == LHK_ADAMAS_CENTER_MOVING;
+    lhk_parallel_for(host, moving ? heads : blocks * heads, moving ? code_head_task : code_task, job);
 }
 
 static void raw_task(void *context, int64_t head, uint32_t worker) {
@@ -76,15 +103,15 @@ static void raw_task(void *context, int64_t head, uint32_t worker) {
     const append_job *job = context;
     const lhk_adamas_config *c = &job->index->config;
     for (int64_t token = job->first; token < job->end; token++)
-        transform(job, token - job->origin, head, job->parts.raw + (head * c->sample + token) * c->dim_k);
+        load_key(job, token - job->origin, head, job->parts.raw + (head * c->sample + token) * c->dim_k);
 }
 
 static void calibrate_task(void *context, int64_t head, uint32_t worker) {
     (void)worker;
     const append_job *job = context;
     const lhk_adamas_config *c = &job->index->config;
-    lhk_adamas_calibrate(c, job->parts.raw + head * c->sample * c->dim_k, c->sample, job->parts.mean + head * c->dim_k,
-                         &job->parts.levels[head], lhk_adamas_kernel_of(job->index));
+    lhk_adamas_calibrate(c, job->parts.raw + head * c->sample * c->dim_k, c->sample, job->parts.balance + head * c->dim_k,
+                         job->parts.mean + head * c->dim_k, &job->parts.levels[head], lhk_adamas_kernel_of(job->index));
 }
 
 void lhk_adamas_code_sample(lhk_instance *index, const lhk_host *host) {

@@ -100,17 +100,37 @@ LHK_ALWAYS_INLINE void LHK_NAME(distances_of)(const int rows, const lhk_adamas_s
     }
 LHK_BY_ROWS(distances)
 
-/// score = scale * (factor * sum + offset), in this order, of 16 tokens.
+/// What the block's mean adds to every score of a query.
+LHK_ALWAYS_INLINE float LHK_NAME(base_of)(const lhk_adamas_scan *s, int64_t row) {
+    lhk_adamas_floats sum = {0}, q, m;
+    if (!s->mean) return 0;
+    int64_t whole = s->dim / 16 * 16;
+    float tail[16] = {0};
+    for (int64_t c = 0; c < whole; c += 16) {
+        memcpy(&q, s->queries + row * s->ldq + c, sizeof q);
+        memcpy(&m, s->mean + c, sizeof m);
+        sum += q * m;
+    }
+    if (whole < s->dim) {
+        memcpy(tail, s->mean + whole, (size_t)(s->dim - whole) * sizeof *tail);
+        memcpy(&q, s->queries + row * s->ldq + whole, sizeof q);
+        memcpy(&m, tail, sizeof m);
+        sum += q * m;
+    }
+    return LHK_NAME(add_lanes)(&sum);
+}
+
+/// score = scale * (factor * sum + offset) + base, in this order, of 16 tokens.
 LHK_ALWAYS_INLINE void LHK_NAME(finish)(const lhk_adamas_scan *s, int64_t row, int64_t t, const lhk_adamas_ints *sum,
-                                        const lhk_adamas_floats *scale) {
+                                        const lhk_adamas_floats *scale, float base) {
     lhk_adamas_floats x = __builtin_convertvector(*sum, lhk_adamas_floats);
-    x = (x * s->factor[row] + s->offset[row]) * *scale;
+    x = (x * s->factor[row] + s->offset[row]) * *scale + base;
     memcpy(s->scores + row * s->lds + t, &x, sizeof x);
 }
 
 /// `vectors` * LHK_LANES tokens from t on: the codes are unpacked once for all `rows` queries.
 LHK_ALWAYS_INLINE void LHK_NAME(estimate_tile)(const int rows, const int vectors, const lhk_adamas_scan *s, int64_t first,
-                                               int64_t t, LHK_NAME(vtables) tables) {
+                                               int64_t t, LHK_NAME(vtables) tables, const float *base) {
     int64_t groups = lhk_adamas_groups(s->dim);
     const uint32_t *codes = (const uint32_t *)s->block + t;
     const int32_t *weights = s->weights + first * groups * 4;
@@ -145,7 +165,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(estimate_tile)(const int rows, const int vectors
         for (int r = 0; r < rows; r++) {
             lhk_adamas_ints sums;
             memcpy(&sums, (const int32_t *)&sum[r][0] + 16 * u, sizeof sums);
-            LHK_NAME(finish)(s, first + r, t + 16 * u, &sums, &scale);
+            LHK_NAME(finish)(s, first + r, t + 16 * u, &sums, &scale, base[r]);
         }
     }
 }
@@ -154,12 +174,14 @@ LHK_ALWAYS_INLINE void LHK_NAME(estimates_of)(const int rows, const lhk_adamas_s
     LHK_NAME(vtables) tables = LHK_NAME(tables)(s->step);
     int64_t t = 0, fetch = LHK_NAME(fetch_step)(s, first, LHK_TILE * LHK_LANES);
     const uint8_t *ahead = s->ahead;
+    float base[4];
+    for (int r = 0; r < rows; r++) base[r] = LHK_NAME(base_of)(s, first + r);
     for (; t + LHK_TILE * LHK_LANES <= s->tokens; t += LHK_TILE * LHK_LANES) {
         for (int64_t line = 0; line < fetch; line += 64) __builtin_prefetch(ahead + line);
         ahead += fetch;
-        LHK_NAME(estimate_tile)(rows, LHK_TILE, s, first, t, tables);
+        LHK_NAME(estimate_tile)(rows, LHK_TILE, s, first, t, tables, base);
     }
-    if (t < s->tokens) LHK_NAME(estimate_tile)(rows, 16 / LHK_LANES, s, first, t, tables);
+    if (t < s->tokens) LHK_NAME(estimate_tile)(rows, 16 / LHK_LANES, s, first, t, tables, base);
 }
 
 LHK_BY_ROWS(estimates)
@@ -227,8 +249,31 @@ static int64_t LHK_NAME(above)(const float *scores, int64_t begin, int64_t count
     return n;
 }
 
+static int64_t LHK_NAME(reaching)(const float *scores, int64_t lds, int64_t rows, const float *least, int64_t begin,
+                                  int64_t count, int32_t *tokens, float *kept) {
+    int64_t n = 0;
+    for (int64_t i = begin; i < begin + count; i += 16) {
+        lhk_adamas_floats most, x;
+        float above[16];
+        memcpy(&most, scores + i, sizeof most);
+        most -= least[0];
+        for (int64_t r = 1; r < rows; r++) {
+            memcpy(&x, scores + r * lds + i, sizeof x);
+            x -= least[r];
+            lhk_adamas_ints less = most < x;
+            most = (lhk_adamas_floats)(((lhk_adamas_ints)most & ~less) | ((lhk_adamas_ints)x & less));
+        }
+        memcpy(above, &most, sizeof above);
+        n += LHK_NAME(keep)(above, 0, (int32_t)i, tokens + n, kept);
+    }
+    return n;
+}
+
+#include "lhk_adamas_values_body.h"
+
 const lhk_adamas_kernel LHK_NAME(kernel) = {
     .word = LHK_ADAMAS_WORD, .isa = LHK_ADAMAS_ISA, .speed = LHK_ADAMAS_SPEED, .hadamard = LHK_NAME(hadamard_rows),
     .code = LHK_NAME(code), .distances = LHK_NAME(distances), .estimates = LHK_NAME(estimates), .peaks = LHK_NAME(peaks),
     .lanes = LHK_NAME(lanes),
-    .mass = LHK_NAME(mass), .part = LHK_NAME(part), .above = LHK_NAME(above)};
+    .mass = LHK_NAME(mass), .part = LHK_NAME(part), .above = LHK_NAME(above),
+    .reaching = LHK_NAME(reaching), .gather = LHK_NAME(gather), .mean = LHK_NAME(mean)};

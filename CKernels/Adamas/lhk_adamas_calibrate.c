@@ -42,27 +42,64 @@ void lhk_adamas_quartiles(const float *values, int64_t count, float *thresholds)
         thresholds[i] = lhk_adamas_order_statistic(at_index, values, count, count * (i + 1) / 4);
 }
 
-/// The transformed keys of the sample as the codes see them, one row at a time.
+void lhk_adamas_transform(const lhk_adamas_config *config, const float *balance, float *x, const lhk_adamas_kernel *kernel) {
+    for (int64_t c = 0; config->balance && c < config->dim_k; c++) x[c] *= balance[c];
+    kernel->hadamard(x, config->dim_k);
+}
+
+/// The keys of the sample as the codes see them, one row at a time.
 typedef struct sample {
     const lhk_adamas_config *config;
-    const float *raw, *mean;
+    const lhk_adamas_kernel *kernel;
+    const float *raw, *balance, *mean;
     const float *inverse;  ///< [rows], or null
+    float *row;            ///< the transformed row that was asked for last, less the mean, [dim]
+    int64_t *held;         ///< its number
 } sample;
+
+static void hold_row(const sample *s, int64_t row) {
+    int64_t dim = s->config->dim_k;
+    if (*s->held == row) return;
+    memcpy(s->row, s->raw + row * dim, (size_t)dim * sizeof *s->row);
+    lhk_adamas_transform(s->config, s->balance, s->row, s->kernel);
+    for (int64_t c = 0; s->mean && c < dim; c++) s->row[c] -= s->mean[c];
+    *s->held = row;
+}
 
 static float at_sample(const void *context, int64_t i) {
     const sample *s = context;
     int64_t dim = s->config->dim_k;
-    float y = s->raw[i];
-    if (s->mean) y -= s->mean[i % dim];
-    return s->inverse ? y * s->inverse[i / dim] : y;
+    hold_row(s, i / dim);
+    return s->inverse ? s->row[i % dim] * s->inverse[i / dim] : s->row[i % dim];
 }
 
-static void set_mean(const lhk_adamas_config *config, const float *raw, int64_t rows, float *mean) {
-    for (int64_t c = 0; c < config->dim_k; c++) {
-        double sum = 0;
-        for (int64_t i = 0; i < rows; i++) sum += finite(raw[i * config->dim_k + c]);
-        mean[c] = (float)(sum / (double)rows);
+/// Rounding of codes spreads evenly over the transformed channels, so it reaches a score by the length of the query times
+/// that of the key. Where a channel of keys varies little, queries are mostly large (their product is what was trained):
+/// scaling both by the root of the ratio makes the product of the lengths smaller, and the scores stay what they are.
+static void set_balance(const float *raw, int64_t rows, int64_t dim, float *balance) {
+    double variance[LHK_ADAMAS_MOST_DIM], average = 0;
+    for (int64_t c = 0; c < dim; c++) {
+        double sum = 0, squares = 0;
+        for (int64_t i = 0; i < rows; i++) sum += finite(raw[i * dim + c]);
+        for (int64_t i = 0; i < rows; i++) {
+            double away = finite(raw[i * dim + c]) - sum / (double)rows;
+            squares += away * away;
+        }
+        variance[c] = squares / (double)rows;
+        average += variance[c] / (double)dim;
     }
+    for (int64_t c = 0; c < dim; c++)
+        balance[c] = average > 0 ? (float)sqrt(sqrt(average / fmax(variance[c], LHK_ADAMAS_LEAST_VARIANCE * average))) : 1;
+}
+
+static void set_mean(const sample *s, int64_t rows, float *mean) {
+    double sum[LHK_ADAMAS_MOST_DIM] = {0};
+    for (int64_t i = 0; i < rows; i++) {
+        hold_row(s, i);
+        for (int64_t c = 0; c < s->config->dim_k; c++) sum[c] += finite(s->row[c]);
+    }
+    for (int64_t c = 0; c < s->config->dim_k; c++) mean[c] = (float)(sum[c] / (double)rows);
+    *s->held = -1;
 }
 
 /// Levels of a normal distribution, should the sample give none: keys that are all the same, or not finite.
@@ -88,22 +125,29 @@ static void set_levels(const sample *s, int64_t count, lhk_adamas_levels *levels
     for (int i = 0; i < 4; i++) levels->step[i] = (uint8_t)lrintf((levels->level[i] - levels->floor) / levels->unit);
 }
 
-void lhk_adamas_calibrate(const lhk_adamas_config *config, const float *raw, int64_t rows, float *mean,
+void lhk_adamas_calibrate(const lhk_adamas_config *config, const float *raw, int64_t rows, float *balance, float *mean,
                           lhk_adamas_levels *levels, const lhk_adamas_kernel *kernel) {
     static const double shares[] = {0.164, 0.5, 0.836};
     bool normalised = config->scoring == LHK_ADAMAS_ASYMMETRIC;
-    float inverse[LHK_ADAMAS_MOST_SAMPLE], row[LHK_ADAMAS_MOST_DIM];
-    sample s = {config, raw, config->center ? mean : NULL, normalised ? inverse : NULL};
-    int64_t dim = config->dim_k, count = rows * dim;
+    float inverse[LHK_ADAMAS_MOST_SAMPLE], row[LHK_ADAMAS_MOST_DIM + 16];
+    float held[LHK_ADAMAS_MOST_DIM] __attribute__((aligned(64)));
+    int64_t dim = config->dim_k, count = rows * dim, number = -1;
+    sample s = {.config = config, .kernel = kernel, .raw = raw, .balance = balance, .row = held, .held = &number};
     memset(levels, 0, sizeof *levels);
-    if (config->center) set_mean(config, raw, rows, mean);
+    if (config->balance) set_balance(raw, rows, dim, balance);
+    if (config->center) {
+        set_mean(&s, rows, mean);
+        s.mean = mean;
+    }
     for (int64_t i = 0; normalised && i < rows; i++) {
         uint16_t scale, high[LHK_ADAMAS_MOST_DIM / 16], low[LHK_ADAMAS_MOST_DIM / 16];
-        memcpy(row, raw + i * dim, (size_t)dim * sizeof *row);
-        kernel->code(row, s.mean, dim, levels->thresholds, &scale, high, low);
+        hold_row(&s, i);
+        memcpy(row, held, (size_t)dim * sizeof *row);
+        kernel->code(row, NULL, dim, levels->thresholds, &scale, high, low);
         float kept = lhk_f16_to_f32(scale);
         inverse[i] = kept > 0 ? 1 / kept : 0;
     }
+    if (normalised) s.inverse = inverse;
     for (int i = 0; i < 3; i++) {
         int64_t rank = normalised ? (int64_t)(shares[i] * (double)count) : count * (i + 1) / 4;
         levels->thresholds[i] = lhk_adamas_order_statistic(at_sample, &s, count, rank);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Life cycle of the selector: options, sizes, creation, truncation, forks, saved bytes.
+/// Life cycle of the selector: options, sizes, creation, truncation.
 #include "lhk_adamas_index.h"
 
 static lhk_status read_word(const lhk_problem *problem, const char *key, const char *const *words, uint32_t *out,
@@ -45,14 +45,15 @@ static lhk_status read_budget(const lhk_problem *problem, lhk_adamas_config *c, 
 
 lhk_status lhk_adamas_configure(const lhk_problem *problem, lhk_adamas_config *out, lhk_error *error) {
     static const char *const names[] = {"budget", "dense_layers", "scoring", "remainder", "lists",
-                                        "sinks",  "recent",       "sample",  "center"};
+                                        "sinks",  "recent",       "sample",  "center",    "balance", "values"};
     static const char *const scorings[] = {"manhattan", "asymmetric", "exact", NULL};
+    static const char *const centers[] = {"0", "1", "moving", NULL};
     static const char *const lists[] = {"query", "union", "kv", NULL};
     lhk_adamas_config c = {.query_heads = problem->query_heads, .kv_heads = problem->kv_heads, .dim_k = problem->head_dim_k,
                            .dim_v = problem->head_dim_v, .capacity = problem->keys, .query_rows = problem->query_rows,
                            .budget = 128, .sample = 512, .scoring = LHK_ADAMAS_ASYMMETRIC};
     const lhk_attention_params *params = problem->params;
-    int64_t dense_layers = 2, remainder = 0, center = 0;
+    int64_t dense_layers = 2, remainder = 0, balance = 0;
     lhk_status status = check_shape(problem, error);
     if (!status) status = lhk_options_known(problem, "adamas", names, sizeof names / sizeof *names, error);
     if (!status) status = read_word(problem, "scoring", scorings, &c.scoring, error);
@@ -60,33 +61,39 @@ lhk_status lhk_adamas_configure(const lhk_problem *problem, lhk_adamas_config *o
     if (asymmetric) c.lists = LHK_ADAMAS_LISTS_UNION;
     if (!status) status = read_word(problem, "lists", lists, &c.lists, error);
     if (!status) status = read_budget(problem, &c, error);
-    center = asymmetric;
+    balance = asymmetric;
+    c.center = asymmetric ? LHK_ADAMAS_CENTER_MOVING : LHK_ADAMAS_CENTER_NONE;
     remainder = asymmetric && !(params && params->softcap > 0);
     if (!status) status = lhk_option_int(problem, "adamas", "dense_layers", 0, 1 << 20, &dense_layers, error);
     if (!status) status = lhk_option_int(problem, "adamas", "remainder", 0, 1, &remainder, error);
-    if (!status) status = lhk_option_int(problem, "adamas", "center", 0, 1, &center, error);
+    c.values = asymmetric && remainder ? 1024 : 0;
+    if (!status) status = lhk_option_int(problem, "adamas", "values", 0, 1 << 20, &c.values, error);
+    if (!status) status = read_word(problem, "center", centers, &c.center, error);
+    if (!status) status = lhk_option_int(problem, "adamas", "balance", 0, 1, &balance, error);
     if (!status) status = lhk_option_int(problem, "adamas", "sample", 16, LHK_ADAMAS_MOST_SAMPLE, &c.sample, error);
     if (status) return status;
     if (remainder && c.scoring == LHK_ADAMAS_MANHATTAN)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, -1,
                         "adamas: remainder=1 needs scoring=asymmetric or exact; distances do not say what a token weighs");
+    if (c.center == LHK_ADAMAS_CENTER_MOVING && !asymmetric)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "adamas: center=moving needs scoring=asymmetric");
+    if (c.values && !remainder)
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "adamas: values=%lld needs remainder=1", (long long)c.values);
     if (params && params->alibi_slopes)
         return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 1, "adamas: ALiBi biases are not part of its scores");
     if (remainder && params && params->softcap > 0)
         return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 1, "adamas: remainder=1 does not know softcaps");
     c.remainder = (uint32_t)remainder;
-    c.center = (uint32_t)center;
-    if (c.scoring == LHK_ADAMAS_EXACT) c.center = 0, c.sample = 0;
+    c.balance = (uint32_t)balance;
+    if (c.scoring == LHK_ADAMAS_EXACT) c.center = 0, c.balance = 0, c.sample = 0;
     c.passive = lhk_problem_layer(problem) < dense_layers || (params && params->window_left >= 0);
     *out = c;
     return LHK_OK;
 }
 
-static int64_t blocks_for(int64_t tokens) { return (tokens + LHK_ADAMAS_BLOCK - 1) / LHK_ADAMAS_BLOCK; }
-
 bool lhk_adamas_carve(const lhk_adamas_config *c, const void *state, lhk_adamas_parts *p) {
     lhk_carver carver = {.base = (void *)(uintptr_t)state};
-    uint64_t heads = c->kv_heads, blocks = (uint64_t)blocks_for(c->capacity), group = 0;
+    uint64_t heads = c->kv_heads, blocks = (uint64_t)lhk_adamas_blocks_for(c->capacity), group = 0;
     lhk_carve(&carver, 1, sizeof(lhk_instance));
     memset(p, 0, sizeof *p);
     p->block_bytes = c->scoring == LHK_ADAMAS_ASYMMETRIC
@@ -96,9 +103,10 @@ bool lhk_adamas_carve(const lhk_adamas_config *c, const void *state, lhk_adamas_
                          : LHK_ADAMAS_BLOCK * 16 * (uint64_t)lhk_adamas_words(c->dim_k);
     if (!c->passive) {
         p->levels = lhk_carve(&carver, heads, sizeof *p->levels);
-        p->mean = lhk_carve(&carver, heads * c->dim_k, sizeof(float));
+        p->balance = lhk_carve(&carver, heads * c->dim_k, sizeof(float));
         p->raw = lhk_carve(&carver, heads * (uint64_t)c->sample * c->dim_k, sizeof(float));
         carver.overflow |= !lhk_multiply(blocks + 1, heads, &group);
+        p->mean = lhk_carve(&carver, c->center == LHK_ADAMAS_CENTER_MOVING ? group : heads, c->dim_k * sizeof(float));
         p->blocks = lhk_carve(&carver, group, p->block_bytes);
         p->sums = lhk_carve(&carver, c->remainder ? group : 0, c->dim_v * sizeof(float));
         p->partial = lhk_carve(&carver, c->remainder ? heads : 0, c->dim_v * sizeof(float));
@@ -154,112 +162,7 @@ static lhk_status truncate_tokens(lhk_instance *index, int64_t tokens, lhk_error
     return LHK_OK;
 }
 
-// ---- saved form: a header, the raw rows of the sample per head, the blocks in use ----
-
-typedef struct saved_header {
-    uint32_t version, reserved;
-    uint32_t kv_heads, dim_k, scoring, center, passive, unused;
-    int64_t sample, length;
-} saved_header;
-
-static saved_header header_of(const lhk_instance *index) {
-    const lhk_adamas_config *c = &index->config;
-    return (saved_header){.version = 1, .kv_heads = c->kv_heads, .dim_k = c->dim_k, .scoring = c->scoring,
-                          .center = c->center, .passive = c->passive, .sample = c->sample, .length = index->length};
-}
-
-/// Rows of the sample, and bytes of blocks beyond it, that `length` tokens fill. Within the sample, codes follow from rows.
-static int64_t saved_rows(const lhk_adamas_config *c, int64_t length) { return c->passive ? 0 : lhk_min(length, c->sample); }
-static uint64_t saved_blocks(const lhk_adamas_config *c, const lhk_adamas_parts *p, int64_t length) {
-    return c->passive || length < c->sample ? 0 : (uint64_t)blocks_for(length) * c->kv_heads * p->block_bytes;
-}
-
-static uint64_t saved_bytes(const lhk_instance *index, int64_t length) {
-    const lhk_adamas_config *c = &index->config;
-    lhk_adamas_parts p = lhk_adamas_parts_of(index);
-    uint64_t row = (uint64_t)c->kv_heads * c->dim_k * sizeof(float);
-    return sizeof(saved_header) + (uint64_t)saved_rows(c, length) * row + saved_blocks(c, &p, length);
-}
-
-static uint64_t save_size(const lhk_instance *index) { return saved_bytes(index, index->length); }
-
-/// Codes past `length` in the last block are whatever an earlier, longer sequence left; they are saved as zeros.
-static void clear_tail(const lhk_adamas_config *c, uint8_t *block, int64_t used) {
-    bool lanes = c->scoring == LHK_ADAMAS_ASYMMETRIC;
-    int64_t size = lanes ? 4 : 8, rows = lanes ? lhk_adamas_groups(c->dim_k) : 2 * lhk_adamas_words(c->dim_k);
-    for (int64_t r = 0; r < rows; r++)
-        memset(block + (r * LHK_ADAMAS_BLOCK + used) * size, 0, (size_t)((LHK_ADAMAS_BLOCK - used) * size));
-    if (lanes) memset(block + rows * LHK_ADAMAS_BLOCK * size + 2 * used, 0, (size_t)(2 * (LHK_ADAMAS_BLOCK - used)));
-}
-
-static void save(const lhk_instance *index, uint8_t *out) {
-    const lhk_adamas_config *c = &index->config;
-    lhk_adamas_parts p = lhk_adamas_parts_of(index);
-    saved_header header = header_of(index);
-    uint64_t row = c->dim_k * sizeof(float), rows = (uint64_t)saved_rows(c, index->length) * row;
-    uint64_t blocks = saved_blocks(c, &p, index->length);
-    memcpy(out, &header, sizeof header);
-    out += sizeof header;
-    for (int64_t h = 0; rows && h < c->kv_heads; h++, out += rows) memcpy(out, p.raw + h * c->sample * c->dim_k, rows);
-    if (!blocks) return;
-    memcpy(out, p.blocks, blocks);
-    if (index->length % LHK_ADAMAS_BLOCK == 0) return;
-    out += blocks - c->kv_heads * p.block_bytes;
-    for (int64_t h = 0; h < c->kv_heads; h++) clear_tail(c, out + (uint64_t)h * p.block_bytes, index->length % LHK_ADAMAS_BLOCK);
-}
-
-static lhk_status load(lhk_instance *index, const uint8_t *bytes, uint64_t count, lhk_error *error) {
-    const lhk_adamas_config *c = &index->config;
-    saved_header h, own = header_of(index);
-    if (count < sizeof h) return lhk_fail(error, LHK_ERROR_CORRUPT, 1, "adamas: saved index is cut off");
-    memcpy(&h, bytes, sizeof h);
-    own.length = h.length;
-    if (memcmp(&h, &own, sizeof h))
-        return lhk_fail(error, LHK_ERROR_CORRUPT, 1, "adamas: saved index is of another version, shape, scoring or sample");
-    if (h.length < 0 || h.length > c->capacity)
-        return lhk_fail(error, LHK_ERROR_CAPACITY, 1, "adamas: saved index holds %lld tokens, capacity is %lld",
-                        (long long)h.length, (long long)c->capacity);
-    if (count != saved_bytes(index, h.length))
-        return lhk_fail(error, LHK_ERROR_CORRUPT, 1, "adamas: saved index has %llu bytes, %llu expected",
-                        (unsigned long long)count, (unsigned long long)saved_bytes(index, h.length));
-    lhk_adamas_parts p = lhk_adamas_parts_of(index);
-    uint64_t row = c->dim_k * sizeof(float), rows = (uint64_t)saved_rows(c, h.length) * row;
-    bytes += sizeof h;
-    for (int64_t head = 0; rows && head < c->kv_heads; head++, bytes += rows)
-        memcpy(p.raw + head * c->sample * c->dim_k, bytes, rows);
-    uint64_t blocks = saved_blocks(c, &p, h.length);
-    if (blocks) {
-        lhk_host serial = {.struct_size = sizeof serial, .workers = 1};
-        memcpy(p.blocks, bytes, blocks);
-        lhk_adamas_code_sample(index, &serial);
-    }
-    index->length = h.length;
-    index->summed = 0;
-    return LHK_OK;
-}
-
-static lhk_status fork_state(const lhk_instance *source, lhk_instance *destination, lhk_error *error) {
-    const lhk_adamas_config *c = &source->config;
-    if (memcmp(c, &destination->config, sizeof *c))
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "adamas: fork between indices of different shapes or options");
-    lhk_adamas_parts from = lhk_adamas_parts_of(source), to = lhk_adamas_parts_of(destination);
-    destination->length = source->length;
-    destination->summed = 0;
-    if (c->passive) return LHK_OK;
-    memcpy(to.levels, from.levels, c->kv_heads * sizeof *to.levels);
-    memcpy(to.mean, from.mean, (size_t)c->kv_heads * c->dim_k * sizeof *to.mean);
-    for (int64_t h = 0; h < c->kv_heads; h++)
-        memcpy(to.raw + h * c->sample * c->dim_k, from.raw + h * c->sample * c->dim_k,
-               (size_t)saved_rows(c, source->length) * c->dim_k * sizeof *to.raw);
-    memcpy(to.blocks, from.blocks, saved_blocks(c, &from, source->length));
-    if (!c->remainder) return LHK_OK;
-    size_t width = (size_t)c->kv_heads * c->dim_v * sizeof(float);
-    memcpy(to.sums, from.sums, (size_t)(source->summed / LHK_ADAMAS_BLOCK + 1) * width);
-    memcpy(to.partial, from.partial, width);
-    destination->summed = source->summed;
-    return LHK_OK;
-}
-
 const lhk_life_ops lhk_adamas_life_ops = {
     .struct_size = sizeof(lhk_life_ops), .supports = supports, .cost = cost, .sizes = sizes, .create = create,
-    .truncate = truncate_tokens, .fork = fork_state, .save_size = save_size, .save = save, .load = load};
+    .truncate = truncate_tokens, .fork = lhk_adamas_fork,
+    .save_size = lhk_adamas_save_size, .save = lhk_adamas_save, .load = lhk_adamas_load};

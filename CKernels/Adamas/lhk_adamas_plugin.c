@@ -26,9 +26,11 @@ static const lhk_variant *const variants[] = {
 static const char *const option_sets[] = {
     "budget=8,sample=16,dense_layers=0,scoring=manhattan",
     "budget=33,sample=16,dense_layers=0,lists=query",
-    "budget=20,sample=40,dense_layers=0,remainder=0",
-    "budget=16,sample=16,dense_layers=0,scoring=manhattan,center=1,lists=kv,sinks=2,recent=5",
-    "budget=12,dense_layers=0,scoring=exact,remainder=1",
+    "budget=20,sample=40,dense_layers=0,remainder=0,balance=0",
+    "budget=16,sample=16,dense_layers=0,scoring=manhattan,center=1,balance=1,lists=kv,sinks=2,recent=5",
+    "budget=12,dense_layers=0,scoring=exact,remainder=1,values=20",
+    "budget=10,sample=16,dense_layers=0,values=0",
+    "budget=20,sample=25,dense_layers=0,lists=kv,values=1000",
     "budget=1,sample=30,dense_layers=0,scoring=manhattan,lists=union",
 };
 
@@ -40,8 +42,9 @@ static const lhk_method method = {
     .struct_size = sizeof(lhk_method), .variant_count = sizeof variants / sizeof *variants, .role = LHK_ROLE_SELECTOR,
     .name = "adamas", .version = "1.0.0",
     .summary = "decode: the nearest keys by 2-bit codes after a Hadamard transform (arXiv 2510.18413); budget=N (128), "
-               "dense_layers=N (2), scoring=asymmetric|manhattan (the paper's)|exact, remainder=0|1, lists=query|union|kv, "
-               "sinks=N, recent=N, sample=N (512), center=0|1",
+               "dense_layers=N (2), scoring=asymmetric|manhattan (the paper's)|exact, remainder=0|1, values=N (1024), "
+               "lists=query|union|kv, "
+               "sinks=N, recent=N, sample=N (512), center=0|1|moving, balance=0|1",
     .variants = variants, .reference = &reference};
 static const lhk_method *const methods[] = {&method};
 

@@ -23,7 +23,8 @@ static void code_query(const select_job *job, float *y, uint64_t *planes) {
 /// int8 codes of y in the order of the lanes, and what turns sums of products with them into scores in log2 units.
 static void weigh_query(const select_job *job, int64_t head, const float *y) {
     const lhk_adamas_levels *levels = &job->parts.levels[head / job->group];
-    const float *mean = job->c->center ? job->parts.mean + head / job->group * job->c->dim_k : NULL;
+    bool moving = job->c->center == LHK_ADAMAS_CENTER_MOVING;
+    const float *mean = job->c->center && !moving ? job->parts.mean + head / job->group * job->c->dim_k : NULL;
     int64_t dim = job->c->dim_k, groups = lhk_adamas_groups(dim), sum = 0;
     int8_t *weights = (int8_t *)(job->room.weights + head * groups * 4);
     float most = 0;
@@ -47,6 +48,9 @@ static void weigh_query(const select_job *job, int64_t head, const float *y) {
     job->room.base[head] = (float)(base * log2_scale);
     if (!isfinite(job->room.factor[head] * 1e15f) || !isfinite(job->room.offset[head] * 1e15f))
         job->room.factor[head] = job->room.offset[head] = 0;
+    float *row = job->room.queries + head * job->room.ldq;
+    for (int64_t c = 0; moving && c < job->room.ldq; c++)
+        row[c] = c < dim && job->room.factor[head] > 0 ? y[c] * log2_scale : 0;
 }
 
 void lhk_adamas_query_task(void *context, int64_t head, uint32_t worker) {
@@ -56,10 +60,12 @@ void lhk_adamas_query_task(void *context, int64_t head, uint32_t worker) {
     const void *from = lhk_row(job->q, 0, head);
     for (int64_t c = 0; c < job->c->dim_k; c++) y[c] = lhk_load_element(from, job->q->dtype, c);
     if (job->c->scoring == LHK_ADAMAS_EXACT) {
-        memcpy(job->room.queries + head * job->c->dim_k, y, job->c->dim_k * sizeof *y);
+        memcpy(job->room.queries + head * job->room.ldq, y, job->c->dim_k * sizeof *y);
         job->room.base[head] = 0;
         return;
     }
+    const float *balance = job->parts.balance + head / job->group * job->c->dim_k;
+    for (int64_t c = 0; job->c->balance && c < job->c->dim_k; c++) y[c] /= balance[c];
     job->kernel->hadamard(y, job->c->dim_k);
     if (job->c->scoring == LHK_ADAMAS_ASYMMETRIC) weigh_query(job, head, y);
     else code_query(job, y, job->room.planes + head * 3 * lhk_adamas_words(job->c->dim_k));

@@ -1,98 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The formula in double precision, key by key. Codes next to a threshold may fall either way in single precision, so every
 /// score is an interval: a key is chosen if too few others can be ahead of it, and left out if enough surely are.
-#include "lhk_adamas_index.h"
-
-/// Relative distance to a threshold within which rounding may decide.
-#define CLOSE 2e-5
+#include "lhk_adamas_reference.h"
 
 typedef struct range {
     double low, high;
 } range;
 
-typedef struct formula {
-    lhk_adamas_config c;
-    int64_t keys, rows;
-    double scale;
-    double *y;       ///< [keys][dim]: transformed keys of one KV head, centred and normalised
-    double *rms;     ///< [keys]
-    double *sorted;  ///< values of the sample
-    double mean[LHK_ADAMAS_MOST_DIM], thresholds[3], level[4];
-    double error;    ///< of normalised values, relative: of their scale in f16
-} formula;
-
-static void transform(double *x, int64_t dim) {
-    for (int64_t size; dim > 0; x += size, dim -= size) {
-        size = lhk_hadamard_block(dim);
-        for (int64_t stride = 1; stride < size; stride *= 2)
-            for (int64_t i = 0; i < size; i++) {
-                if (i & stride) continue;
-                double sum = x[i] + x[i + stride];
-                x[i + stride] = x[i] - x[i + stride];
-                x[i] = sum;
-            }
-        for (int64_t i = 0; i < size; i++) x[i] /= sqrt((double)size);
-    }
-}
-
-static int compare(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/// Keys of a KV head as codes see them, thresholds and levels.
-static void prepare(formula *f, const lhk_tensor *k, int64_t head) {
-    static const double shares[2][3] = {{0.25, 0.5, 0.75}, {0.164, 0.5, 0.836}};
-    bool normalised = f->c.scoring == LHK_ADAMAS_ASYMMETRIC;
-    int64_t dim = f->c.dim_k, count = f->c.sample * dim, members[4] = {0};
-    double sum[4] = {0};
-    for (int64_t j = 0; j < f->keys; j++) {
-        for (int64_t c = 0; c < dim; c++) f->y[j * dim + c] = lhk_load_element(lhk_row(k, j, head), k->dtype, c);
-        transform(f->y + j * dim, dim);
-    }
-    for (int64_t c = 0; c < dim; c++) {
-        f->mean[c] = 0;
-        for (int64_t j = 0; f->c.center && j < f->c.sample; j++) f->mean[c] += f->y[j * dim + c] / (double)f->c.sample;
-    }
-    for (int64_t j = 0; j < f->keys; j++) {
-        double squares = 0;
-        for (int64_t c = 0; c < dim; c++) {
-            f->y[j * dim + c] -= f->mean[c];
-            squares += f->y[j * dim + c] * f->y[j * dim + c];
-        }
-        f->rms[j] = sqrt(squares / (double)dim);
-        for (int64_t c = 0; normalised && c < dim; c++) f->y[j * dim + c] /= f->rms[j] > 0 ? f->rms[j] : 1;
-    }
-    f->error = normalised ? 0x1p-11 + CLOSE : CLOSE;
-    memcpy(f->sorted, f->y, (size_t)count * sizeof *f->sorted);
-    qsort(f->sorted, (size_t)count, sizeof *f->sorted, compare);
-    for (int i = 0; i < 3; i++) f->thresholds[i] = f->sorted[(int64_t)(shares[normalised][i] * (double)count)];
-    for (int64_t i = 0; i < count; i++) {
-        int code = (f->y[i] > f->thresholds[0]) + (f->y[i] > f->thresholds[1]) + (f->y[i] > f->thresholds[2]);
-        sum[code] += f->y[i];
-        members[code]++;
-    }
-    for (int i = 0; i < 4; i++) f->level[i] = members[i] ? sum[i] / (double)members[i] : 0;
-}
-
-/// The least and the greatest code that y may get.
-static void codes_of(double y, const double *thresholds, double error, double magnitude, int *low, int *high) {
-    *low = *high = 0;
-    for (int i = 0; i < 3; i++) {
-        double room = error * (fabs(y) + fabs(thresholds[i])) + CLOSE * magnitude;
-        *low += y - room > thresholds[i];
-        *high += y + room > thresholds[i];
-    }
-}
-
 /// Minus the Manhattan distance.
 static range distance_score(const formula *f, const double *hq, double rms_q, int64_t j) {
     double quartile = 0.67448975 * rms_q, tq[] = {-quartile, 0, quartile}, least = 0, most = 0;
-    double magnitude = f->rms[j];
     for (int64_t c = 0; c < f->c.dim_k; c++) {
         int a, b, x, y;
-        codes_of(hq[c], tq, CLOSE, rms_q, &a, &b);
-        codes_of(f->y[j * f->c.dim_k + c], f->thresholds, f->error, magnitude, &x, &y);
+        lhk_adamas_formula_codes(hq[c], tq, CLOSE, CLOSE * rms_q, &a, &b);
+        lhk_adamas_formula_key_codes(f, j, c, &x, &y);
         int apart = lhk_max(0, lhk_max(x - b, a - y));
         least += apart;
         most += lhk_max(abs(b - x), abs(y - a));
@@ -100,21 +21,25 @@ static range distance_score(const formula *f, const double *hq, double rms_q, in
     return (range){-most, -least};
 }
 
-/// The dot product with the levels, in log2 units. Rounding of the query to int8, of scales to f16 and of levels to 127 steps
-/// is part of the method; it is bounded rather than repeated.
+/// The dot product with the levels and, where means move, with the block's, in log2 units. Codes of the query that may fall
+/// either way are bounded rather than repeated.
 static range estimate(const formula *f, const double *hq, double most_q, int64_t j) {
-    double unit = most_q / 127, sum = 0, room = 0, step = (f->level[3] - f->level[0]) / 127;
-    double factor = f->rms[j] * f->scale * 1.4426950408889634;
+    double unit = most_q / 127, sum = 0, room = 0, base = 0, base_room = 0, log2_scale = f->scale * 1.4426950408889634;
+    const double *mean = f->mean + j / LHK_ADAMAS_BLOCK * f->c.dim_k, *slack = f->slack + j / LHK_ADAMAS_BLOCK * f->c.dim_k;
     for (int64_t c = 0; c < f->c.dim_k; c++) {
         int x, y;
-        codes_of(f->y[j * f->c.dim_k + c], f->thresholds, f->error, 1, &x, &y);
+        lhk_adamas_formula_key_codes(f, j, c, &x, &y);
         double q = most_q > 0 ? rint(hq[c] / unit) * unit : 0, a = f->level[x], b = f->level[y];
-        double slack = fabs(fabs(hq[c] / unit - rint(hq[c] / unit)) - 0.5) < 1e-3 ? unit : 0;
+        double either = fabs(fabs(hq[c] / unit - rint(hq[c] / unit)) - 0.5) < 1e-3 ? unit : 0;
         sum += q * (a + b) / 2;
-        room += fabs(q) * (b - a) / 2 + slack * fmax(fabs(a), fabs(b)) + fabs(q) * (0.51 * step + 1e-5 * fabs(a + b));
+        room += fabs(q) * ((b - a) / 2 + fmax(f->doubt[x], f->doubt[y])) + either * fmax(fabs(a), fabs(b));
+        base += hq[c] * mean[c];
+        base_room += fabs(hq[c]) * (slack[c] + 4e-6 * fabs(mean[c]));
     }
-    room += 0x1p-11 * fabs(sum) + 1e-5;
-    return (range){factor * (sum - room), factor * (sum + room)};
+    room += (CLOSE + f->loose[j]) * fabs(sum) + 1e-5;
+    if (f->c.center != LHK_ADAMAS_CENTER_MOVING) base = base_room = 0;
+    return (range){log2_scale * (f->rms[j] * (sum - room) + base - base_room),
+                   log2_scale * (f->rms[j] * (sum + room) + base + base_room)};
 }
 
 /// The true score, in log2 units.
@@ -145,8 +70,8 @@ static void mark(const range *scores, int64_t from, int64_t to, int64_t wanted, 
 
 static void score_head(const formula *f, const lhk_tensor *q, const lhk_tensor *k, int64_t head, range *scores) {
     double hq[LHK_ADAMAS_MOST_DIM], squares = 0, most = 0;
-    for (int64_t c = 0; c < f->c.dim_k; c++) hq[c] = lhk_load_element(lhk_row(q, 0, head), q->dtype, c);
-    transform(hq, f->c.dim_k);
+    for (int64_t c = 0; c < f->c.dim_k; c++) hq[c] = lhk_load_element(lhk_row(q, 0, head), q->dtype, c) / f->balance[c];
+    lhk_adamas_formula_transform(hq, f->c.dim_k);
     for (int64_t c = 0; c < f->c.dim_k; c++) {
         squares += hq[c] * hq[c];
         most = fmax(most, fabs(hq[c]));
@@ -204,16 +129,24 @@ static lhk_status formula_select(const lhk_problem *problem, const lhk_tensor *q
     } else if (!status) {
         range *scores = malloc(2 * keys * sizeof *scores);
         f->y = malloc(keys * dim * sizeof *f->y);
+        size_t means = (keys / LHK_ADAMAS_BLOCK + 1) * dim;
         f->rms = malloc(keys * sizeof *f->rms);
+        f->loose = malloc(keys * sizeof *f->loose);
+        f->mean = malloc(means * sizeof *f->mean);
+        f->slack = malloc(means * sizeof *f->slack);
         f->sorted = malloc((size_t)f->c.sample * dim * sizeof *f->sorted);
-        if (!scores || !f->y || !f->rms || !f->sorted) status = lhk_fail(error, LHK_ERROR_MEMORY, -1, "adamas reference: no memory");
+        if (!scores || !f->y || !f->rms || !f->loose || !f->mean || !f->slack || !f->sorted)
+            status = lhk_fail(error, LHK_ERROR_MEMORY, -1, "adamas reference: no memory");
         for (int64_t kv = 0; !status && kv < f->c.kv_heads; kv++) {
-            if (f->c.scoring != LHK_ADAMAS_EXACT) prepare(f, k, kv);
+            if (f->c.scoring != LHK_ADAMAS_EXACT) lhk_adamas_formula_prepare(f, k, kv);
             choose(f, q, k, kv, scores, scores + keys, chosen);
         }
         free(scores);
         free(f->y);
         free(f->rms);
+        free(f->loose);
+        free(f->mean);
+        free(f->slack);
         free(f->sorted);
     }
     free(f);

@@ -2,7 +2,6 @@
 /// One query against the index: scores of all tokens, lists of the nearest, and what the others weigh.
 #include <float.h>
 
-#include "lhk_adamas_pick.h"
 #include "lhk_adamas_select.h"
 
 #define LHK_ADAMAS_CHUNK 2048  ///< tokens of one scan task
@@ -23,7 +22,9 @@ static bool carve_room(const lhk_adamas_config *c, int64_t tokens, uint32_t work
     r->mass = lhk_carve(&carver, heads * (uint64_t)r->chunks, sizeof(float));
     r->planes = lhk_carve(&carver, heads * 3 * (uint64_t)lhk_adamas_words(c->dim_k), 8);
     r->weights = lhk_carve(&carver, heads * 4 * (uint64_t)lhk_adamas_groups(c->dim_k), 4);
-    r->queries = lhk_carve(&carver, c->scoring == LHK_ADAMAS_EXACT ? heads * c->dim_k : 0, 4);
+    r->ldq = lhk_round_up(c->dim_k, 16);
+    bool plain = c->scoring == LHK_ADAMAS_EXACT || c->center == LHK_ADAMAS_CENTER_MOVING;
+    r->queries = lhk_carve(&carver, plain ? heads * (uint64_t)r->ldq : 0, 4);
     r->factor = lhk_carve(&carver, heads, 4);
     r->offset = lhk_carve(&carver, heads, 4);
     r->base = lhk_carve(&carver, heads, 4);
@@ -35,6 +36,12 @@ static bool carve_room(const lhk_adamas_config *c, int64_t tokens, uint32_t work
     r->tokens = lhk_carve(&carver, workers * (stride + 16), 4);
     r->kept = lhk_carve(&carver, workers * (stride + 16), 4);
     r->row = lhk_carve(&carver, (uint64_t)workers * c->dim_v, 4);
+    int64_t wide = lhk_min((int64_t)stride, (int64_t)group * (c->values + c->values / 2));
+    r->wide_room = c->values ? wide + LHK_ADAMAS_PEAK + 16 : 0;
+    r->wide = lhk_carve(&carver, workers * (uint64_t)r->wide_room, 4);
+    r->shares = lhk_carve(&carver, workers * group * (uint64_t)r->wide_room, 4);
+    r->least = lhk_carve(&carver, c->values ? workers * group : 0, 4);
+    r->gathered = lhk_carve(&carver, c->values ? workers * group : 0, (uint64_t)lhk_round_up(c->dim_v, 16) * sizeof(float));
     *bytes = carver.used;
     return !carver.overflow;
 }
@@ -48,24 +55,18 @@ bool lhk_adamas_workspace(const lhk_adamas_config *c, uint32_t workers, uint64_t
 
 // ---- scores ----
 
-/// Rows that lists are picked from: after the query heads' own, where lists go by sums.
-static int64_t list_row(const select_job *job, int64_t list) {
-    return job->c->lists == LHK_ADAMAS_LISTS_KV ? job->c->query_heads + list : list;
-}
-
 static void hide(float *scores, int64_t from, int64_t to) {
     for (int64_t t = from; t < to; t++) scores[t] = -INFINITY;
 }
 
 /// The store's own scores of `count` tokens from `begin` on. Keys that are not numbers come last.
 static void score_exactly(const select_job *job, int64_t kv, int64_t begin, int64_t count, float *scores) {
-    const lhk_adamas_config *c = job->c;
     lhk_keys keys = {begin, count, NULL};
-    job->store.ops->score(job->store.instance, (uint32_t)kv, job->room.queries + kv * job->group * c->dim_k, c->dim_k,
+    job->store.ops->score(job->store.instance, (uint32_t)kv, job->room.queries + kv * job->group * job->room.ldq, job->room.ldq,
                           (int32_t)job->group, &keys, scores, job->room.stride);
     for (int64_t row = 0; row < job->group; row++)
         for (float *x = scores + row * job->room.stride, *end = x + count; x < end; x++)
-            *x = isnan(*x) ? -FLT_MAX : *x * job->scale * log2_e;
+            *x = fminf(fmaxf(*x * job->scale * log2_e, -FLT_MAX), FLT_MAX);
 }
 
 /// Scores of one block for all query heads of a KV head. Tokens that are taken anyway, and what follows the last, are hidden.
@@ -79,7 +80,13 @@ static void scan_block(const select_job *job, int64_t kv, int64_t b) {
                             .planes = r->planes + first * 3 * lhk_adamas_words(c->dim_k),
                             .weights = r->weights + first * 4 * lhk_adamas_groups(c->dim_k), .factor = r->factor + first,
                             .offset = r->offset + first, .step = job->parts.levels[kv].step, .lds = r->stride,
+                            .queries = r->queries + first * r->ldq, .ldq = r->ldq,
                             .ahead_bytes = (int64_t)job->parts.block_bytes / 64 * 64};
+    if (c->center == LHK_ADAMAS_CENTER_MOVING) {
+        scan.mean = lhk_adamas_mean(c, &job->parts, b, kv);
+        if (begin + LHK_ADAMAS_BLOCK < n)
+            for (int64_t i = 0; i < c->dim_k; i += 16) __builtin_prefetch(lhk_adamas_mean(c, &job->parts, b + 1, kv) + i);
+    }
     if (begin + LHK_ADAMAS_BLOCK < n) scan.ahead = lhk_adamas_block(c, &job->parts, b + 1, kv);
     if (c->scoring == LHK_ADAMAS_EXACT) score_exactly(job, kv, begin, lhk_min(LHK_ADAMAS_BLOCK, n - begin), scores);
     else (c->scoring == LHK_ADAMAS_ASYMMETRIC ? job->kernel->estimates : job->kernel->distances)(&scan);
@@ -111,107 +118,6 @@ static void scan_task(void *context, int64_t task, uint32_t worker) {
         r->mass[head * r->chunks + chunk] =
             most > -INFINITY ? job->kernel->mass(r->scores + head * r->stride + begin, end - begin, most) : 0;
     }
-}
-
-// ---- lists ----
-
-/// Writes a list: the first tokens, the picked ones, the last tokens.
-static int64_t write_list(const select_job *job, const int32_t *picked, int64_t count, int32_t *list) {
-    int64_t n = 0;
-    for (int64_t t = 0; t < job->c->sinks; t++) list[n++] = (int32_t)t;
-    memcpy(list + n, picked, (size_t)count * sizeof *list);
-    n += count;
-    for (int64_t t = job->index->length - job->c->recent; t < job->index->length; t++) list[n++] = (int32_t)t;
-    return n;
-}
-
-static void pick_row(const select_job *job, int64_t row, int32_t *tokens, float *kept) {
-    const select_room *r = &job->room;
-    lhk_adamas_scores scores = {r->scores + row * r->stride, r->peaks + row * r->stride / LHK_ADAMAS_PEAK, r->stride};
-    lhk_adamas_pick(job->kernel, &scores, job->c->budget - job->c->sinks - job->c->recent, tokens, kept);
-}
-
-/// Merges `count` ascending tokens into the ascending list of `size`, without duplicates; returns the new size.
-static int64_t merge_list(int32_t *list, int64_t size, const int32_t *tokens, int64_t count) {
-    int64_t common = 0;
-    for (int64_t i = 0, j = 0; i < size && j < count;) {
-        common += list[i] == tokens[j];
-        bool less = list[i] < tokens[j], same = list[i] == tokens[j];
-        i += less | same;
-        j += !less;
-    }
-    int64_t total = size + count - common, out = total, i = size - 1, j = count - 1;
-    while (j >= 0) {
-        if (i >= 0 && list[i] > tokens[j]) list[--out] = list[i--];
-        else {
-            if (i >= 0 && list[i] == tokens[j]) i--;
-            list[--out] = tokens[j--];
-        }
-    }
-    return total;
-}
-
-/// The weight of what a head leaves out: of all estimates less those of its list, and the mean of all values.
-static void set_rest(const select_job *job, int64_t head, const int32_t *picked, int64_t count, const float *mean) {
-    const select_room *r = &job->room;
-    const float *scores = r->scores + head * r->stride;
-    float most = -INFINITY, total = 0, chosen = 0;
-    for (int64_t i = 0; i < r->chunks; i++) most = fmaxf(most, r->most[head * r->chunks + i]);
-    for (int64_t i = 0; i < r->chunks && most > -INFINITY; i++)
-        total += r->mass[head * r->chunks + i] * exp2f(r->most[head * r->chunks + i] - most);
-    for (int64_t i = 0; i < count; i++) chosen += lhk_adamas_power(scores[picked[i]] - most);
-    float rest = total - chosen, lse = (most + log2f(rest) + r->base[head]) / log2_e;
-    bool finite = isfinite(lse);
-    for (int64_t c = 0; c < job->c->dim_v; c++) finite &= isfinite(mean[c]) != 0;
-    r->rest_lse[head] = rest > total * 1e-6f && finite ? lse : -INFINITY;
-    memcpy(r->rest_mean + head * job->c->dim_v, mean, job->c->dim_v * sizeof *mean);
-}
-
-/// Lists of one KV head and its query heads.
-static void pick_task(void *context, int64_t kv, uint32_t worker) {
-    const select_job *job = context;
-    const lhk_adamas_config *c = job->c;
-    const select_room *r = &job->room;
-    int32_t *tokens = r->tokens + worker * (r->stride + 16);
-    float *kept = r->kept + worker * (r->stride + 16), *mean = r->row + worker * c->dim_v;
-    int64_t picked = c->budget - c->sinks - c->recent, head = kv * job->group;
-    if (c->remainder) {
-        int64_t whole = job->index->length / LHK_ADAMAS_BLOCK, at = (whole * c->kv_heads + kv) * c->dim_v;
-        for (int64_t i = 0; i < c->dim_v; i++)
-            mean[i] = (job->parts.sums[at + i] + job->parts.partial[kv * c->dim_v + i]) / (float)job->index->length;
-    }
-    if (c->lists == LHK_ADAMAS_LISTS_QUERY) {
-        for (int64_t g = 0; g < job->group; g++) {
-            pick_row(job, head + g, tokens, kept);
-            if (c->remainder) set_rest(job, head + g, tokens, picked, mean);
-            r->counts[head + g] = write_list(job, tokens, picked, r->lists + (head + g) * r->list_room);
-        }
-        return;
-    }
-    int32_t *list = r->lists + kv * r->list_room;
-    int64_t size = 0;
-    for (int64_t g = 0; g < (c->lists == LHK_ADAMAS_LISTS_UNION ? job->group : 1); g++) {
-        pick_row(job, list_row(job, c->lists == LHK_ADAMAS_LISTS_UNION ? head + g : kv), tokens, kept);
-        size = merge_list(list, size, tokens, picked);
-    }
-    memcpy(tokens, list, (size_t)size * sizeof *list);
-    for (int64_t g = 0; c->remainder && g < job->group; g++) set_rest(job, head + g, tokens, size, mean);
-    r->counts[kv] = write_list(job, tokens, size, list);
-}
-
-/// Moves the lists together and shows them.
-static void show(const select_job *job, lhk_selection *out) {
-    const select_room *r = &job->room;
-    r->offsets[0] = 0;
-    for (int64_t l = 0; l < r->list_count; l++) {
-        memmove(r->lists + r->offsets[l], r->lists + l * r->list_room, (size_t)r->counts[l] * sizeof(int32_t));
-        r->offsets[l + 1] = r->offsets[l] + r->counts[l];
-    }
-    *out = (lhk_selection){.struct_size = sizeof *out, .kind = LHK_SELECTION_TOKENS, .list_count = r->list_count,
-                           .list_offsets = r->offsets, .tokens = r->lists};
-    if (!job->c->remainder) return;
-    out->rest_lse = r->rest_lse;
-    out->rest_mean = r->rest_mean;
 }
 
 // ---- the call ----
@@ -273,8 +179,9 @@ lhk_status lhk_adamas_select(lhk_instance *index, const lhk_host *host, const lh
     double scores = (double)index->length * c->query_heads * c->dim_k / 128;
     run_tasks(host, c->query_heads, 300.0 * c->query_heads, lhk_adamas_query_task, &job);
     run_tasks(host, c->kv_heads * job.room.chunks, scores / job.kernel->speed, scan_task, &job);
-    run_tasks(host, c->kv_heads, 500.0 * c->query_heads + scores / 20, pick_task, &job);
-    show(&job, out);
+    double picking = 500.0 * c->query_heads + scores / 20 + 10000.0 * c->kv_heads * (c->values > 0);
+    run_tasks(host, c->kv_heads, picking, lhk_adamas_pick_task, &job);
+    lhk_adamas_show(&job, out);
     return LHK_OK;
 }
 
