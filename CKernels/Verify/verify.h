@@ -10,7 +10,7 @@
 #include "fuzz_host.h"
 
 #define VERIFY_BUFFERS 64
-#define VERIFY_OPTIONS 8
+#define VERIFY_OPTIONS 12
 #define VERIFY_EVERY_BYTE 256
 
 /// Options of one option set; `text` holds what they point to.
