@@ -56,27 +56,21 @@ lhk_status lhk_sale_call_bytes(const lhk_sale_call *call, uint32_t workers, bool
     return status;
 }
 
-void lhk_sale_read_keys(const lhk_sale_call *call, int64_t head, int64_t begin, int64_t count, float *rows) {
-    const int64_t dim = call->layout.head_dim;
-    if (call->store.ops) {
-        call->store.ops->read_rows(call->store.instance, (uint32_t)head, begin, count, rows, NULL, NULL);
-        return;
-    }
+static void load_rows(const lhk_tensor *from, int64_t head, int64_t begin, int64_t count, int64_t dim, float *rows) {
     for (int64_t t = 0; t < count; t++) {
-        const void *from = lhk_row(&call->k, begin + t, head);
-        for (int64_t c = 0; c < dim; c++) rows[t * dim + c] = lhk_load_element(from, call->k.dtype, c);
+        const void *row = lhk_row(from, begin + t, head);
+        for (int64_t c = 0; c < dim; c++) rows[t * dim + c] = lhk_load_element(row, from->dtype, c);
     }
 }
 
+void lhk_sale_read_keys(const lhk_sale_call *call, int64_t head, int64_t begin, int64_t count, float *rows) {
+    if (!call->store.ops) load_rows(&call->k, head, begin, count, call->layout.head_dim, rows);
+    else call->store.ops->read_rows(call->store.instance, (uint32_t)head, begin, count, rows, NULL, NULL);
+}
+
 void lhk_sale_read_values(const lhk_sale_call *call, int64_t head, int64_t begin, int64_t count, float *rows) {
-    if (call->store.ops) {
-        call->store.ops->read_rows(call->store.instance, (uint32_t)head, begin, count, NULL, rows, NULL);
-        return;
-    }
-    for (int64_t t = 0; t < count; t++) {
-        const void *from = lhk_row(&call->v, begin + t, head);
-        for (int64_t c = 0; c < call->dim_v; c++) rows[t * call->dim_v + c] = lhk_load_element(from, call->v.dtype, c);
-    }
+    if (!call->store.ops) load_rows(&call->v, head, begin, count, call->dim_v, rows);
+    else call->store.ops->read_rows(call->store.instance, (uint32_t)head, begin, count, NULL, rows, NULL);
 }
 
 lhk_dtype lhk_sale_show_keys(const lhk_sale_call *call, const lhk_sale_scratch *s, int64_t head, int64_t begin, int64_t end,

@@ -119,10 +119,12 @@ public struct CacheConfiguration: Hashable, Sendable {
 }
 
 /// Memory lent to the C structs of one call.
-struct Arena: ~Copyable {
+package struct Arena: ~Copyable {
     private var floats: [UnsafeMutablePointer<Float>] = []
     private var strings: [UnsafeMutablePointer<CChar>] = []
     private var parameters: [UnsafeMutablePointer<lhk_parameter>] = []
+
+    package init() {}
 
     mutating func lend(_ values: [Float]?, count: Int, _ name: String) throws(LonghandError) -> UnsafePointer<Float>? {
         guard let values else { return nil }
@@ -143,7 +145,7 @@ struct Arena: ~Copyable {
         return UnsafePointer(copy)
     }
 
-    mutating func lend(_ list: [CalibratedParameter]) throws(LonghandError) -> UnsafePointer<lhk_parameter>? {
+    package mutating func lend(_ list: [CalibratedParameter]) throws(LonghandError) -> UnsafePointer<lhk_parameter>? {
         guard !list.isEmpty else { return nil }
         let copy = UnsafeMutablePointer<lhk_parameter>.allocate(capacity: list.count)
         parameters.append(copy)

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLonghand
-import Foundation
 import Longhand
 import LonghandBench
 import LonghandModel
@@ -97,7 +96,7 @@ struct BenchPart: Hashable {
         (raw.query_dtype, raw.kv_dtype, raw.output_dtype) = (LHK_DTYPE_F32, panels, LHK_DTYPE_F32)
         (raw.query_rows, raw.keys) = (Int64(problem.rows), Int64(problem.keys))
         raw.layer = UInt32(problem.layer)
-        (raw.parameters, raw.parameter_count) = (parameters.raw.map { UnsafePointer($0) }, UInt32(parameters.count))
+        (raw.parameters, raw.parameter_count) = (parameters.raw, UInt32(parameters.count))
         try withUnsafePointer(to: params) { params in
             try withUnsafePointer(to: position) { position in
                 raw.params = params
@@ -117,27 +116,15 @@ struct BenchPart: Hashable {
 
 /// What a calibration has for a layer, as kernels take it; the memory is its own.
 final class BenchParameters {
-    let raw: UnsafeMutablePointer<lhk_parameter>?
+    let raw: UnsafePointer<lhk_parameter>?
     let count: Int
-    private var lent: [UnsafeMutableRawPointer] = []
+    private let arena: Arena
 
     init(_ part: BenchPart, _ problem: BenchProblem) throws {
         let list = try CalibrationFile.parameters(of: part.spec, layer: problem.layer)
-        count = list.count
-        raw = list.isEmpty ? nil : .allocate(capacity: list.count)
-        for (index, parameter) in list.enumerated() {
-            let name = strdup(parameter.name)!, values = UnsafeMutablePointer<Float>.allocate(capacity: max(1, parameter.values.count))
-            values.initialize(from: parameter.values, count: parameter.values.count)
-            lent += [UnsafeMutableRawPointer(values)]
-            let tensor = try? Tensor(UnsafeMutableRawPointer(values), shape: parameter.shape)
-            (raw! + index).initialize(to: lhk_parameter(name: name, tensor: tensor?.raw ?? lhk_tensor()))
-        }
-    }
-
-    deinit {
-        for index in 0..<count { free(UnsafeMutableRawPointer(mutating: raw![index].name)) }
-        for values in lent { values.deallocate() }
-        raw?.deallocate()
+        var arena = Arena()
+        (count, raw) = (list.count, try arena.lend(list))
+        self.arena = arena
     }
 }
 
