@@ -14,7 +14,7 @@ LHK_ASSUME_NONNULL_BEGIN
 /// Rows of one layer to train on, before rotary positions and after what a model does to keys else (k-norm).
 typedef struct lhk_commvq_samples {
     uint32_t struct_size;
-    uint32_t bits;  ///< 1 or 2
+    uint32_t bits;  ///< 1 or 2; for `lhk_commvq_train_product` up to 3
     uint32_t kv_heads, head_dim_k, head_dim_v;  ///< dimensions: multiples of 64 up to 256
     uint32_t rotated;      ///< rotated dimensions of a key; 0: all
     uint32_t interleaved;  ///< as in lhk_position_params
@@ -47,6 +47,34 @@ typedef struct lhk_commvq_codebooks {
 /// LHK_ERROR_ARGUMENT, LHK_ERROR_UNSUPPORTED or LHK_ERROR_MEMORY leave the results undefined. [thread-safe]
 LHK_API lhk_status lhk_commvq_train(const lhk_host *host, const lhk_commvq_samples *samples, lhk_commvq_codebooks *out,
                                     lhk_error *LHK_NULLABLE error);
+
+// ---- form=product: the same store with sparse levels, looked up by byte shuffles ----
+
+#define LHK_COMMVQ_PRODUCT_BITS 3u     ///< most bits per channel
+#define LHK_COMMVQ_PRODUCT_WIDTH 8u    ///< most channels of a level
+
+/// Where training for `form=product` puts its results. A level is 16 vectors that are zero outside of a few channels, its
+/// support: up to 8, of keys up to 4 pairs. There are bits * head_dim / 4 levels, a nibble of code each; most channels lie in
+/// the support of one level, some in that of none or of several, whose vectors then add up. Summed over channels, supports
+/// that hold a channel, beyond the first one, are at most as many as levels (of keys: pairs in place of channels).
+typedef struct lhk_commvq_product {
+    uint32_t struct_size;
+    uint32_t reserved;
+    float *keys;     ///< `commvq.product_keys` [kv_heads][bits * head_dim_k / 4][16][head_dim_k], planar, of weighted keys
+    float *weights;  ///< `commvq.product_weight` [kv_heads][head_dim_k / 2]: what pairs of keys are multiplied by
+    float *centre;   ///< `commvq.product_centre` [kv_heads][head_dim_k], planar: added to the sum of levels
+    float *values;   ///< `commvq.product_values` [kv_heads][bits * head_dim_v / 4][16][head_dim_v], along axes
+    float *axes;     ///< `commvq.product_axes` [kv_heads][head_dim_v axes][head_dim_v], orthonormal rows
+    float *offsets;  ///< `commvq.product_offset` [kv_heads][head_dim_v]: added to the sum along axes
+    double *key_error;    ///< [kv_heads]: energy that codes leave of the weighted keys of tokens judged, as a fraction
+    double *value_error;  ///< [kv_heads]
+} lhk_commvq_product;
+
+/// Trains levels for `form=product`: channels share the bits by their variance (reverse water-filling), those of keys pair by
+/// pair before positions, those of values along their principal axes; each level by k-means. As `lhk_commvq_train`, with
+/// samples->bits from 1 to LHK_COMMVQ_PRODUCT_BITS; key_steps and value_rounds are the steps of k-means. [thread-safe]
+LHK_API lhk_status lhk_commvq_train_product(const lhk_host *host, const lhk_commvq_samples *samples, lhk_commvq_product *out,
+                                            lhk_error *LHK_NULLABLE error);
 
 /// The family's plugin object (store `commvq`), for `lhk_registry_register`. Static storage.
 LHK_API const lhk_plugin *lhk_commvq_plugin(void);
