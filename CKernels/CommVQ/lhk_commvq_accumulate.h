@@ -60,21 +60,23 @@ LHK_ALWAYS_INLINE void LHK_NAME(finish_values)(const int rows, const lhk_instanc
     const int64_t dim = l->dim_v;
     const float *table = lhk_commvq_floats_at(store, l->value_rows) + (int64_t)head * bits * dim;
     const float *offset = lhk_commvq_floats_at(store, l->value_offset) + (int64_t)head * dim;
-    for (int64_t c = 0; c < dim; c += 16) {
-        lhk_commvq_floats sum[LHK_COMMVQ_ROWS], row;
-        memcpy(&row, offset + c, sizeof row);
+    for (int64_t c = 0; c < dim; c += 32) {
+        lhk_commvq_floats sum[2][LHK_COMMVQ_ROWS], row[2];
+        memcpy(row, offset + c, sizeof row);
         LHK_UNROLL
         for (int r = 0; r < rows; r++) {
-            memcpy(&sum[r], out + r * ldo + c, sizeof row);
-            LHK_NAME(add)(&sum[r], &row, sums->weight[r]);
+            for (int i = 0; i < 2; i++) memcpy(&sum[i][r], out + r * ldo + c + 16 * i, sizeof row[i]);
+            for (int i = 0; i < 2; i++) LHK_NAME(add)(&sum[i][r], &row[i], sums->weight[r]);
         }
         for (int64_t k = 0; k < bits; k++) {
-            memcpy(&row, table + k * dim + c, sizeof row);
+            memcpy(row, table + k * dim + c, sizeof row);
             LHK_UNROLL
-            for (int r = 0; r < rows; r++) LHK_NAME(add)(&sum[r], &row, sums->sums[r][k]);
+            for (int r = 0; r < rows; r++)
+                for (int i = 0; i < 2; i++) LHK_NAME(add)(&sum[i][r], &row[i], sums->sums[r][k]);
         }
         LHK_UNROLL
-        for (int r = 0; r < rows; r++) memcpy(out + r * ldo + c, &sum[r], sizeof row);
+        for (int r = 0; r < rows; r++)
+            for (int i = 0; i < 2; i++) memcpy(out + r * ldo + c + 16 * i, &sum[i][r], sizeof row[i]);
     }
 }
 

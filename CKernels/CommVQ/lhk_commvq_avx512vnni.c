@@ -63,6 +63,18 @@ LHK_ALWAYS_INLINE void LHK_NAME(sums)(const int8_t *table, int64_t pairs, const 
     }
 }
 
+/// Stores sums in the order of tokens: within 128 bits, four are in the lower and the next four in the upper sum of two.
+LHK_ALWAYS_INLINE void LHK_NAME(store_tokens)(const int rows, const __m512i (*sum)[4], int32_t (*acc)[LHK_COMMVQ_BLOCK]) {
+    const __m512i first = _mm512_set_epi32(23, 22, 21, 20, 7, 6, 5, 4, 19, 18, 17, 16, 3, 2, 1, 0);
+    const __m512i second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
+    LHK_UNROLL
+    for (int r = 0; r < rows; r++)
+        for (int h = 0; h < 2; h++) {
+            _mm512_storeu_si512(acc[r] + 32 * h, _mm512_permutex2var_epi32(sum[r][2 * h], first, sum[r][2 * h + 1]));
+            _mm512_storeu_si512(acc[r] + 32 * h + 16, _mm512_permutex2var_epi32(sum[r][2 * h], second, sum[r][2 * h + 1]));
+        }
+}
+
 LHK_ALWAYS_INLINE void LHK_NAME(dots)(const int rows, int64_t pairs, const int16_t (*sums)[2][LHK_COMMVQ_BLOCK],
                                       const int16_t *turns, const int16_t *q, int32_t (*acc)[LHK_COMMVQ_BLOCK]) {
     __m512i sum[LHK_COMMVQ_ROWS][4];
@@ -85,15 +97,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(dots)(const int rows, int64_t pairs, const int16
                 sum[r][2 * h + 1] = _mm512_dpwssd_epi32(sum[r][2 * h + 1], high, _mm512_set1_epi32(word));
             }
         }
-    // Within 128 bits, four tokens are in the lower and the next four in the upper sum.
-    const __m512i first = _mm512_set_epi32(23, 22, 21, 20, 7, 6, 5, 4, 19, 18, 17, 16, 3, 2, 1, 0);
-    const __m512i second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
-    LHK_UNROLL
-    for (int r = 0; r < rows; r++)
-        for (int h = 0; h < 2; h++) {
-            _mm512_storeu_si512(acc[r] + 32 * h, _mm512_permutex2var_epi32(sum[r][2 * h], first, sum[r][2 * h + 1]));
-            _mm512_storeu_si512(acc[r] + 32 * h + 16, _mm512_permutex2var_epi32(sum[r][2 * h], second, sum[r][2 * h + 1]));
-        }
+    LHK_NAME(store_tokens)(rows, (const __m512i (*)[4])sum, acc);
 }
 
 /// A weight is 128 times its high byte, which is signed, and its low seven bits.
@@ -153,6 +157,56 @@ LHK_ALWAYS_INLINE void LHK_NAME(product_sums)(const lhk_commvq_side_tables *s, i
         LHK_NAME(widen)(y, 8, true, sums[j][1]);
     }
 }
+
+/// Turned by bytes in one go: (x, y) of a token side by side meet (cos, -sin) and (sin, cos).
+LHK_ALWAYS_INLINE void LHK_NAME(product_scores)(const int rows, const lhk_commvq_side_tables *s, int64_t pairs,
+                                                const uint8_t *codes, const lhk_commvq_ahead *ahead, const int16_t *turns,
+                                                const lhk_commvq_turn_bytes *bytes, const int16_t *q,
+                                                int32_t (*acc)[LHK_COMMVQ_BLOCK]) {
+    const __m128i shifts[2] = {_mm_setzero_si128(), _mm_cvtsi32_si128(4)};
+    __m512i sum[LHK_COMMVQ_ROWS][4];
+    (void)turns;
+    LHK_UNROLL
+    for (int r = 0; r < rows; r++)
+        for (int i = 0; i < 4; i++) sum[r][i] = _mm512_setzero_si512();
+    for (int64_t j = 0; j < pairs; j++) {
+        int64_t e = s->first[j];
+        if (j < ahead->lines) {
+            __builtin_prefetch(ahead->keys + 64 * j);
+            __builtin_prefetch(ahead->values + 64 * j, 0, 2);
+        }
+        __m512i nibbles = LHK_NAME(nibbles)(codes, s->level[e], shifts);
+        __m512i x = LHK_NAME(look_up)(s->table + e * 32, nibbles), y = LHK_NAME(look_up)(s->table + e * 32 + 16, nibbles);
+        while (++e < s->first[j + 1]) {
+            nibbles = LHK_NAME(nibbles)(codes, s->level[e], shifts);
+            x = _mm512_add_epi8(x, LHK_NAME(look_up)(s->table + e * 32, nibbles));
+            y = _mm512_add_epi8(y, LHK_NAME(look_up)(s->table + e * 32 + 16, nibbles));
+        }
+        __m512i words[LHK_COMMVQ_ROWS];
+        LHK_UNROLL
+        for (int r = 0; r < rows; r++) {
+            int32_t word;
+            memcpy(&word, q + (r * pairs + j) * 2, 4);
+            words[r] = _mm512_set1_epi32(word);
+        }
+        LHK_UNROLL
+        for (int h = 0; h < 2; h++) {
+            const __m512i both = h ? _mm512_unpackhi_epi8(x, y) : _mm512_unpacklo_epi8(x, y);
+            const __m512i kx = _mm512_sub_epi16(_mm512_maddubs_epi16(both, _mm512_loadu_si512(bytes[j].x[32 * h])),
+                                                _mm512_loadu_si512(bytes[j].x_bias + 32 * h));
+            const __m512i ky = _mm512_sub_epi16(_mm512_maddubs_epi16(both, _mm512_loadu_si512(bytes[j].y[32 * h])),
+                                                _mm512_loadu_si512(bytes[j].y_bias + 32 * h));
+            const __m512i low = _mm512_unpacklo_epi16(kx, ky), high = _mm512_unpackhi_epi16(kx, ky);
+            LHK_UNROLL
+            for (int r = 0; r < rows; r++) {
+                sum[r][2 * h] = _mm512_dpwssd_epi32(sum[r][2 * h], low, words[r]);
+                sum[r][2 * h + 1] = _mm512_dpwssd_epi32(sum[r][2 * h + 1], high, words[r]);
+            }
+        }
+    }
+    LHK_NAME(store_tokens)(rows, (const __m512i (*)[4])sum, acc);
+}
+#define LHK_COMMVQ_TURN_BYTES 1
 
 /// Steps and bias of an axis in 64 tokens.
 LHK_ALWAYS_INLINE __m512i LHK_NAME(axis_steps)(const lhk_commvq_side_tables *s, int64_t axis, const uint8_t *codes,

@@ -5,9 +5,14 @@
 
 #include "lhk_commvq_store.h"
 
-#define LHK_COMMVQ_KEY_BIAS 64     ///< what the tables of a channel of keys have too much; sums of all tables are 1 to 127
-#define LHK_COMMVQ_VALUE_BIAS 128  ///< the same of values; sums are 1 to 255
 #define LHK_COMMVQ_CHUNK 8         ///< blocks whose values are summed up in integers together
+
+/// What to ask memory for while a block of codes is scored: the keys of the next one, and the values that will be wanted once
+/// all scores are there. A head's blocks lie far apart, so that no processor guesses it.
+typedef struct lhk_commvq_ahead {
+    const uint8_t *keys, *values;
+    int64_t lines;  ///< of 64 bytes, of each
+} lhk_commvq_ahead;
 
 /// One head's side: see lhk_commvq_side.
 typedef struct lhk_commvq_side_tables {

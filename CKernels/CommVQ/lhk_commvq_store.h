@@ -27,6 +27,8 @@
 #define LHK_COMMVQ_MAX_STAGES (2 * LHK_COMMVQ_MAX_DIM / 8 / LHK_COMMVQ_STAGE)
 #define LHK_COMMVQ_MAX_BITS (2 * LHK_COMMVQ_MAX_DIM)
 #define LHK_COMMVQ_TURNS 64       ///< blocks per entry of the table of far turns
+#define LHK_COMMVQ_KEY_BIAS 64     ///< form=product: what tables of keys have too much; sums of a channel's tables are 1 to 127
+#define LHK_COMMVQ_VALUE_BIAS 128  ///< the same of values; sums are 1 to 255
 #define LHK_COMMVQ_NAN 0x7e00u    ///< scale of a token that held an infinity or NaN, or too large a norm
 
 typedef struct lhk_commvq_state {
@@ -82,6 +84,12 @@ typedef struct lhk_commvq_side {
     uint64_t norms;    ///< f32 [kv_heads][levels][16]: halves of the squared lengths of codes' vectors
 } lhk_commvq_side;
 
+/// Turns of a pair by the tokens of a block, times 127, for products with bytes (x, y) + LHK_COMMVQ_KEY_BIAS side by side.
+typedef struct lhk_commvq_turn_bytes {
+    int8_t x[LHK_COMMVQ_BLOCK][2], y[LHK_COMMVQ_BLOCK][2];            ///< (cos, -sin) and (sin, cos)
+    int16_t x_bias[LHK_COMMVQ_BLOCK], y_bias[LHK_COMMVQ_BLOCK];       ///< what the bias adds to such products
+} lhk_commvq_turn_bytes;
+
 /// Sizes, and offsets from the state's start in bytes.
 typedef struct lhk_commvq_layout {
     uint32_t kv_heads, dim_k, dim_v, pairs, levels, stages, value_bits, slots;
@@ -98,6 +106,7 @@ typedef struct lhk_commvq_layout {
     uint64_t key_base;       ///< f32 [kv_heads][head_dim_k], planar, of weighted keys: what is there before levels
     uint64_t axes;           ///< f32 [kv_heads][head_dim_v][head_dim_v]: value_rows per step are these per unit of length
     uint64_t axis_offset;    ///< f32 [kv_heads][head_dim_v]: value_offset along the axes
+    uint64_t turn_bytes;     ///< form=product: lhk_commvq_turn_bytes [P], turn_token as bytes
     uint64_t turn_token;     ///< i16 [P][cos, sin][64 tokens of a block], times 2^14
     uint64_t turn_rows;      ///< f32 [64 tokens][cos, sin][P]: the same turns, by tokens
     uint64_t turn_block;     ///< f32 [64][cos, sin][P]: of block u's first token, u modulo 64
@@ -156,6 +165,7 @@ static inline lhk_commvq_layout lhk_commvq_layout_of(const lhk_commvq_state *s) 
     }
     l.value_offset = lhk_commvq_take(&at, heads * dv, 4);
     l.turn_token = lhk_commvq_take(&at, pairs * 2 * LHK_COMMVQ_BLOCK, 2);
+    if (s->product) l.turn_bytes = lhk_commvq_take(&at, pairs, sizeof(lhk_commvq_turn_bytes));
     l.turn_rows = lhk_commvq_take(&at, LHK_COMMVQ_BLOCK * 2 * pairs, 4);
     l.turn_block = lhk_commvq_take(&at, LHK_COMMVQ_TURNS * 2 * pairs, 4);
     l.turn_far = lhk_commvq_take(&at, ((uint64_t)s->capacity / (LHK_COMMVQ_TURNS * LHK_COMMVQ_BLOCK) + 1) * 2 * pairs, 4);
