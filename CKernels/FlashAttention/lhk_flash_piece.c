@@ -254,8 +254,9 @@ static void visit_selection(lhk_flash_walk *walk, const lhk_selection *s) {
 /// The same for all heads of a task, block after block.
 static void visit_heads(lhk_flash_walk *walk, int64_t begin, int64_t end) {
     int64_t heads = walk->task->heads;
+    const int64_t most = walk->plan->source.kind == LHK_FLASH_TILES ? LHK_FLASH_TILE_KEYS : LHK_BLOCK_TOKENS;
     while (begin < end) {
-        int64_t stop = lhk_min(end, (begin / LHK_BLOCK_TOKENS + 1) * LHK_BLOCK_TOKENS);
+        int64_t stop = lhk_min(end, (begin / most + 1) * most);
         for (int64_t head = 0; head < heads; head++) {
             walk->turn(walk->context, head);
             visit_keys(walk, begin, stop);
