@@ -1,47 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Fitting levels of 16 vectors to columns of numbers: k-means, and turns of it where levels add up. Sixteen tokens are
-/// lanes, and sums are taken token by token, so that results are the same everywhere.
+/// Fitting levels of 16 vectors to columns of numbers: k-means, and turns of it where levels add up. Sums are
+/// taken token by token, so that results are the same everywhere.
 #include "lhk_commvq_train_levels.h"
-#include "lhk_commvq_vector.h"
 
 // ---- one level ----
-
-/// Nearest codes of 16 tokens at a time; returns the sum of their squared distances.
-LHK_ALWAYS_INLINE double nearest_of(const int32_t width, const lhk_commvq_sparse_level *level, const float *const *x,
-                                    int64_t count, uint8_t *codes) {
-    double sum = 0;
-    for (int64_t t = 0; t < count; t += 16) {
-        lhk_commvq_floats at[LHK_COMMVQ_WIDTH], least = (lhk_commvq_floats){0} + INFINITY;
-        lhk_commvq_ints best = {0};
-        for (int32_t j = 0; j < width; j++) memcpy(&at[j], x[j] + t, sizeof at[j]);
-        for (int32_t c = 0; c < (int32_t)LHK_COMMVQ_CODES; c++) {
-            lhk_commvq_floats d = {0};
-            for (int32_t j = 0; j < width; j++) {
-                const lhk_commvq_floats e = at[j] - level->entries[c][j];
-                d += e * e;
-            }
-            const lhk_commvq_ints nearer = (lhk_commvq_ints)(d < least);
-            least = (lhk_commvq_floats)(((lhk_commvq_ints)d & nearer) | ((lhk_commvq_ints)least & ~nearer));
-            best = (c & nearer) | (best & ~nearer);
-        }
-        for (int i = 0; i < 16; i++) codes[t + i] = (uint8_t)best[i];
-        for (int i = 0; i < 16 && t + i < count; i++) sum += (double)least[i];
-    }
-    return sum;
-}
-
-static double nearest(const lhk_commvq_sparse_level *level, const float *const *x, int64_t count, uint8_t *codes) {
-    switch (level->width) {
-        case 1: return nearest_of(1, level, x, count, codes);
-        case 2: return nearest_of(2, level, x, count, codes);
-        case 3: return nearest_of(3, level, x, count, codes);
-        case 4: return nearest_of(4, level, x, count, codes);
-        case 5: return nearest_of(5, level, x, count, codes);
-        case 6: return nearest_of(6, level, x, count, codes);
-        case 7: return nearest_of(7, level, x, count, codes);
-        default: return nearest_of(8, level, x, count, codes);
-    }
-}
 
 static float distance(const lhk_commvq_sparse_level *level, int32_t code, const float *const *x, int64_t token) {
     float sum = 0;
@@ -74,7 +36,7 @@ static void draw_vectors(lhk_commvq_sparse_level *level, const float *const *x, 
 
 /// Moves vectors to the means of their tokens; one without tokens to the token that lies furthest from its own.
 static void move_to_means(lhk_commvq_sparse_level *level, const float *const *x, int64_t count, const uint8_t *codes) {
-    double sums[LHK_COMMVQ_CODES][LHK_COMMVQ_WIDTH] = {{0}};
+    double sums[LHK_COMMVQ_CODES][LHK_COMMVQ_PRODUCT_WIDTH] = {{0}};
     int64_t counts[LHK_COMMVQ_CODES] = {0};
     for (int64_t t = 0; t < count; t++) counts[codes[t]]++;
     for (int32_t j = 0; j < level->width; j++)
@@ -95,18 +57,19 @@ static void move_to_means(lhk_commvq_sparse_level *level, const float *const *x,
         for (int32_t j = 0; j < level->width && counts[c]; j++) level->entries[c][j] = (float)(sums[c][j] / (double)counts[c]);
 }
 
-double lhk_commvq_fit_level(lhk_commvq_sparse_level *level, const float *const *x, int64_t count, int64_t steps, bool warm,
-                            uint64_t *seed, uint8_t *codes) {
+double lhk_commvq_fit_level(lhk_commvq_sparse_level *level, const float *const *x, const lhk_commvq_columns *columns,
+                            int64_t steps, bool warm, uint64_t *seed, uint8_t *codes) {
+    const int64_t count = columns->count;
     if (!warm) draw_vectors(level, x, count, seed);
-    double left = nearest(level, x, count, codes);
+    double left = columns->nearest(level, x, count, codes);
     for (int64_t step = 0; step < steps; step++) {
         const lhk_commvq_sparse_level before = *level;
         move_to_means(level, x, count, codes);
-        const double now = nearest(level, x, count, codes);
+        const double now = columns->nearest(level, x, count, codes);
         const bool done = now >= left * (1 - 1e-5);
         if (now > left) {
             *level = before;
-            return nearest(level, x, count, codes);
+            return columns->nearest(level, x, count, codes);
         }
         left = now;
         if (done) break;
@@ -126,8 +89,8 @@ void lhk_commvq_take_out(const lhk_commvq_sparse_level *level, float *const *x, 
 /// Columns of a run's channels, and where each level of it finds its own among them.
 typedef struct run_columns {
     int32_t count;
-    int32_t channels[LHK_COMMVQ_WIDTH];
-    float *at[LHK_COMMVQ_WIDTH];
+    int32_t channels[LHK_COMMVQ_PRODUCT_WIDTH];
+    float *at[LHK_COMMVQ_PRODUCT_WIDTH];
 } run_columns;
 
 static void collect(const lhk_commvq_level_plan *plan, int32_t run, const lhk_commvq_columns *columns, float *scratch,
@@ -169,29 +132,29 @@ static double squares(const run_columns *r, int64_t count) {
 }
 
 /// Codes of a run's tokens, level by level, from the columns as they are; leaves what is left.
-static void encode_run(const lhk_commvq_level_plan *plan, int32_t run, const run_columns *r, int64_t stride, int64_t count,
-                       uint8_t *codes) {
-    float *x[LHK_COMMVQ_WIDTH] = {0};
-    for (int32_t l = plan->begin[run]; l < plan->begin[run + 1]; l++, codes += stride) {
+static void encode_run(const lhk_commvq_level_plan *plan, int32_t run, const run_columns *r,
+                       const lhk_commvq_columns *columns, uint8_t *codes) {
+    float *x[LHK_COMMVQ_PRODUCT_WIDTH] = {0};
+    for (int32_t l = plan->begin[run]; l < plan->begin[run + 1]; l++, codes += columns->stride) {
         pick_columns(r, &plan->level[l], x);
-        nearest(&plan->level[l], (const float *const *)x, count, codes);
-        lhk_commvq_take_out(&plan->level[l], x, count, codes);
+        columns->nearest(&plan->level[l], (const float *const *)x, columns->count, codes);
+        lhk_commvq_take_out(&plan->level[l], x, columns->count, codes);
     }
 }
 
 void lhk_commvq_fit_run(lhk_commvq_level_plan *plan, int32_t run, const lhk_commvq_columns *columns, int64_t steps,
                         bool warm, uint64_t *seed, float *scratch) {
     run_columns r;
-    float *x[LHK_COMMVQ_WIDTH] = {0};
+    float *x[LHK_COMMVQ_PRODUCT_WIDTH] = {0};
     const int32_t first = plan->begin[run], levels = plan->begin[run + 1] - first;
     const int64_t stride = columns->stride, count = columns->count;
-    uint8_t *codes = (uint8_t *)(scratch + LHK_COMMVQ_WIDTH * stride);
+    uint8_t *codes = (uint8_t *)(scratch + LHK_COMMVQ_PRODUCT_WIDTH * stride);
     collect(plan, run, columns, scratch, &r);
     load_columns(&r, columns);
     for (int32_t l = 0; l < levels; l++) {
         lhk_commvq_sparse_level *level = &plan->level[first + l];
         pick_columns(&r, level, x);
-        lhk_commvq_fit_level(level, (const float *const *)x, count, steps, warm, seed, codes + l * stride);
+        lhk_commvq_fit_level(level, (const float *const *)x, columns, steps, warm, seed, codes + l * stride);
         lhk_commvq_take_out(level, x, count, codes + l * stride);
     }
     if (levels < 2) return;
@@ -207,7 +170,7 @@ void lhk_commvq_fit_run(lhk_commvq_level_plan *plan, int32_t run, const lhk_comm
             lhk_commvq_take_out(level, x, count, codes + l * stride);
         }
         load_columns(&r, columns);
-        encode_run(plan, run, &r, stride, count, codes);
+        encode_run(plan, run, &r, columns, codes);
         const double left = squares(&r, count);
         if (left < least) memcpy(best, plan->level + first, (size_t)levels * sizeof *best);
         if (left >= least * (1 - 1e-5) && step > 3) break;
@@ -224,7 +187,7 @@ void lhk_commvq_decode_levels(const lhk_commvq_level_plan *plan, const lhk_commv
     for (int32_t run = 0; run < plan->runs; run++) {
         collect(plan, run, columns, scratch, &r);
         load_columns(&r, columns);
-        encode_run(plan, run, &r, stride, columns->count, (uint8_t *)(scratch + LHK_COMMVQ_WIDTH * stride));
+        encode_run(plan, run, &r, columns, (uint8_t *)(scratch + LHK_COMMVQ_PRODUCT_WIDTH * stride));
         for (int32_t i = 0; i < r.count; i++) {
             const float *from = columns->at + r.channels[i] * stride;
             for (int64_t t = 0; t < columns->count; t++) decoded[r.channels[i] * stride + t] = from[t] - r.at[i][t];

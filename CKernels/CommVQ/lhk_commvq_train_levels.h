@@ -5,7 +5,6 @@
 
 #include "lhk_commvq_train_plan.h"
 
-#define LHK_COMMVQ_WIDTH LHK_COMMVQ_PRODUCT_WIDTH
 #define LHK_COMMVQ_PRODUCT_LEVELS (LHK_COMMVQ_PRODUCT_BITS * LHK_COMMVQ_MAX_DIM / 4)
 
 /// Numbers of many tokens, channel by channel.
@@ -13,14 +12,8 @@ typedef struct lhk_commvq_columns {
     float *at;       ///< [dim][stride]
     int64_t stride;  ///< a multiple of 16, with zeros after the last token
     int64_t count;   ///< tokens
+    lhk_commvq_nearest_step *nearest;
 } lhk_commvq_columns;
-
-/// One level: its support, and its 16 vectors there.
-typedef struct lhk_commvq_sparse_level {
-    int32_t width;
-    uint8_t channels[LHK_COMMVQ_WIDTH];
-    float entries[LHK_COMMVQ_CODES][LHK_COMMVQ_WIDTH];
-} lhk_commvq_sparse_level;
 
 /// The levels of a head's keys or values. Supports of two runs have no channel in common.
 typedef struct lhk_commvq_level_plan {
@@ -30,12 +23,12 @@ typedef struct lhk_commvq_level_plan {
 } lhk_commvq_level_plan;
 
 /// Floats at `scratch` that fitting takes, for columns of this stride: a run's residuals, and codes of all of its levels.
-static inline int64_t lhk_commvq_fit_floats(int64_t stride) { return (LHK_COMMVQ_WIDTH + 4) * stride; }
+static inline int64_t lhk_commvq_fit_floats(int64_t stride) { return (LHK_COMMVQ_PRODUCT_WIDTH + 4) * stride; }
 
-/// Fits one level to the columns `x` [width] by k-means, from vectors found by k-means++ unless `warm`. Returns the squared
-/// distances that are left; codes are those of the entries, [stride].
-double lhk_commvq_fit_level(lhk_commvq_sparse_level *level, const float *const *x, int64_t count, int64_t steps, bool warm,
-                            uint64_t *seed, uint8_t *codes);
+/// Fits one level to tokens of `x` [width], as many as `columns` has, by k-means, from vectors found by k-means++ unless `warm`.
+/// Returns the squared distances that are left; codes are those of the entries, [stride].
+double lhk_commvq_fit_level(lhk_commvq_sparse_level *level, const float *const *x, const lhk_commvq_columns *columns,
+                            int64_t steps, bool warm, uint64_t *seed, uint8_t *codes);
 /// Takes what the codes stand for out of the columns.
 void lhk_commvq_take_out(const lhk_commvq_sparse_level *level, float *const *x, int64_t count, const uint8_t *codes);
 /// Fits the levels of a run, one after the other, and then by turns, to what the others leave.

@@ -27,6 +27,22 @@ static inline int64_t lhk_commvq_random(uint64_t *seed, int64_t bound) {
     return (int64_t)((x ^ x >> 31) % (uint64_t)bound);
 }
 
+// ---- form=product ----
+
+/// One level: its support, and its 16 vectors there.
+typedef struct lhk_commvq_sparse_level {
+    int32_t width;
+    uint8_t channels[LHK_COMMVQ_PRODUCT_WIDTH];
+    float entries[LHK_COMMVQ_CODES][LHK_COMMVQ_PRODUCT_WIDTH];
+} lhk_commvq_sparse_level;
+
+/// Codes [count rounded up to 16] of tokens whose channels of the level's support are `x` [width], each readable up to there.
+/// Returns the sum of squared distances. An ISA file provides it.
+typedef double lhk_commvq_nearest_step(const lhk_commvq_sparse_level *level, const float *const *x, int64_t count,
+                                       uint8_t *codes);
+
+// ---- form=additive ----
+
 /// Rows and offset by least squares: `squares` [bits + 1]^2 times them is `sums` [bits + 1][dim].
 void lhk_commvq_solve_values(lhk_commvq_training *t, const float *squares, const float *sums);
 /// First codebook: along the principal axes, bits where most is left.

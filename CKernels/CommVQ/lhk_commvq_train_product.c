@@ -5,9 +5,24 @@
 #define SAMPLE 2048      // tokens by which levels are shared out
 #define WARM_STEPS 2     // of k-means between two turns of the axes
 
+#define LHK_COMMVQ_VARIANT(word, isa, rate) lhk_commvq_nearest_step lhk_commvq_##word##_nearest_codes;
+#include "lhk_commvq_variants.inc"
+#undef LHK_COMMVQ_VARIANT
+
+/// By instruction set, slowest first.
+static const struct {
+    lhk_isa isa;
+    lhk_commvq_nearest_step *nearest;
+} searches[] = {
+#define LHK_COMMVQ_VARIANT(word, isa, rate) {isa, lhk_commvq_##word##_nearest_codes},
+#include "lhk_commvq_variants.inc"
+#undef LHK_COMMVQ_VARIANT
+};
+
 typedef struct product_call {
     const lhk_commvq_samples *samples;
     lhk_commvq_product *out;
+    lhk_commvq_nearest_step *nearest;
     uint16_t channels[LHK_COMMVQ_MAX_DIM];
     float *key_scales, *value_scales;  ///< [tokens + check]: inverse norms over all heads
     _Atomic uint32_t failed;           ///< no memory
@@ -29,7 +44,7 @@ typedef struct product_task {
 } product_task;
 
 static lhk_commvq_columns learned(const product_task *t) {
-    return (lhk_commvq_columns){t->turned, t->stride, t->call->samples->tokens};
+    return (lhk_commvq_columns){t->turned, t->stride, t->call->samples->tokens, t->call->nearest};
 }
 
 /// Rows over their norms, of keys times weights, as columns less their mean.
@@ -60,7 +75,7 @@ static void load(product_task *t) {
 /// Supports of levels, from a sample of the tokens.
 static bool share(product_task *t) {
     const int64_t count = t->call->samples->tokens, some = lhk_min(count, SAMPLE), stride = lhk_round_up(some, 16);
-    lhk_commvq_columns sample = {calloc((size_t)(t->dim * stride), sizeof(float)), stride, some};
+    lhk_commvq_columns sample = {calloc((size_t)(t->dim * stride), sizeof(float)), stride, some, t->call->nearest};
     bool done = sample.at;
     for (int64_t c = 0; c < t->dim && done; c++)
         for (int64_t i = 0; i < some; i++) sample.at[c * stride + i] = t->turned[c * t->stride + i * count / some];
@@ -87,7 +102,8 @@ static void fit(product_task *t) {
 static double judge(const product_task *t) {
     const lhk_commvq_samples *s = t->call->samples;
     const int64_t first = s->check ? s->tokens : 0, dim = t->dim;
-    const lhk_commvq_columns judged = {t->turned + first, t->stride, s->check ? s->check : s->tokens};
+    const lhk_commvq_columns judged = {t->turned + first, t->stride, s->check ? s->check : s->tokens,
+                                       t->call->nearest};
     double mean[LHK_COMMVQ_MAX_DIM], all = 0, left = 0;
     for (int64_t a = 0; a < dim; a++) {
         mean[a] = t->keys ? t->mean[a] : 0;
@@ -152,7 +168,7 @@ static void train_task(void *context, int64_t task, uint32_t worker) {
         *t.plan = (lhk_commvq_level_plan){.levels = (int32_t)(s->bits * t.dim / 4)};
         load(&t);
         if (!keys) {
-            const lhk_commvq_columns columns = {t.columns, t.stride, s->tokens};
+            const lhk_commvq_columns columns = {t.columns, t.stride, s->tokens, call->nearest};
             lhk_commvq_principal_axes(&columns, t.dim, t.axes, t.work);
             lhk_commvq_along_axes(t.columns, t.stride, t.dim, t.axes, t.turned);
         }
@@ -174,6 +190,8 @@ lhk_status lhk_commvq_train_product(const lhk_host *host, const lhk_commvq_sampl
     lhk_status status = lhk_commvq_check_samples(samples, LHK_COMMVQ_PRODUCT_BITS, error);
     if (status) return status;
     product_call call = {.samples = samples, .out = out};
+    for (size_t i = 0; i < sizeof searches / sizeof *searches; i++)
+        if (!(searches[i].isa & ~host->isa)) call.nearest = searches[i].nearest;
     const uint32_t rotated = samples->rotated ? samples->rotated : samples->head_dim_k;
     lhk_commvq_pair_channels(samples->head_dim_k, rotated, samples->interleaved, call.channels);
     const int64_t total = samples->tokens + samples->check;

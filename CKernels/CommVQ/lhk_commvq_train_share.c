@@ -28,7 +28,7 @@ typedef struct sharing {
     double variance[LHK_COMMVQ_MAX_DIM];  ///< in order
     double (*left)[MOST_UNITS + 1][SHAPES];  ///< of a run from a unit on
     float *residual;               ///< [units * unit][stride]: what a level of each unit alone leaves, in order
-    float *scratch;                ///< [LHK_COMMVQ_WIDTH][stride], and codes
+    float *scratch;                ///< [LHK_COMMVQ_PRODUCT_WIDTH][stride], and codes
 } sharing;
 
 static void sort_units(sharing *s) {
@@ -58,22 +58,22 @@ static int32_t channel_of(const sharing *s, int32_t first, int32_t i) {
 /// Fits levels one after the other to copies of the columns, and tells what each of them leaves.
 static void measure(sharing *s, const float *const *from, int32_t width, int32_t stages, uint64_t *seed, double *left) {
     const lhk_commvq_columns *columns = s->columns;
-    float *x[LHK_COMMVQ_WIDTH] = {0};
-    uint8_t *codes = (uint8_t *)(s->scratch + LHK_COMMVQ_WIDTH * columns->stride);
+    float *x[LHK_COMMVQ_PRODUCT_WIDTH] = {0};
+    uint8_t *codes = (uint8_t *)(s->scratch + LHK_COMMVQ_PRODUCT_WIDTH * columns->stride);
     lhk_commvq_sparse_level level = {.width = width};
     for (int32_t j = 0; j < width; j++) {
         x[j] = s->scratch + j * columns->stride;
         memcpy(x[j], from[j], (size_t)columns->stride * sizeof(float));
     }
     for (int32_t i = 0; i < stages; i++) {
-        left[i] = lhk_commvq_fit_level(&level, (const float *const *)x, columns->count, STEPS, false, seed, codes);
+        left[i] = lhk_commvq_fit_level(&level, (const float *const *)x, columns, STEPS, false, seed, codes);
         lhk_commvq_take_out(&level, x, columns->count, codes);
     }
 }
 
 static void measure_all(sharing *s, bool paired, uint64_t *seed) {
     const int64_t stride = s->columns->stride;
-    const float *from[LHK_COMMVQ_WIDTH];
+    const float *from[LHK_COMMVQ_PRODUCT_WIDTH];
     for (int32_t u = 0; u < s->units; u++)
         for (int32_t n = 1; n <= most_units(ONE, paired) && u + n <= s->units; n++) {
             const int32_t width = n * s->unit;
@@ -85,14 +85,14 @@ static void measure_all(sharing *s, bool paired, uint64_t *seed) {
         }
     // A level of each unit alone, whose residuals runs of shape SPLIT then share.
     for (int32_t u = 0; u < s->units; u++) {
-        float *x[LHK_COMMVQ_WIDTH] = {0};
-        uint8_t *codes = (uint8_t *)(s->scratch + LHK_COMMVQ_WIDTH * stride);
+        float *x[LHK_COMMVQ_PRODUCT_WIDTH] = {0};
+        uint8_t *codes = (uint8_t *)(s->scratch + LHK_COMMVQ_PRODUCT_WIDTH * stride);
         lhk_commvq_sparse_level level = {.width = s->unit};
         for (int32_t j = 0; j < s->unit; j++) {
             x[j] = s->residual + (u * s->unit + j) * stride;
             memcpy(x[j], s->columns->at + channel_of(s, u, j) * stride, (size_t)stride * sizeof(float));
         }
-        lhk_commvq_fit_level(&level, (const float *const *)x, s->columns->count, STEPS, false, seed, codes);
+        lhk_commvq_fit_level(&level, (const float *const *)x, s->columns, STEPS, false, seed, codes);
         lhk_commvq_take_out(&level, x, s->columns->count, codes);
     }
     for (int32_t u = 0; u < s->units; u++)
