@@ -4,19 +4,20 @@
 /// cut that leaves least with the levels there are.
 #include "lhk_commvq_train_levels.h"
 
-enum { ONE, TWO, THREE, SPLIT, SHAPES };  // levels on all of a run, or one on each unit and then one on all
+/// Levels on all of a run, one to four of them; or one on each unit, and one on all after those or before them.
+enum { ONE, TWO, THREE, FOUR, SPLIT, JOIN, SHAPES };
 
 #define MOST_UNITS 8  // of a run
 #define STEPS 8       // of k-means for a candidate
 #define SKIPPED 255
 
-static int32_t levels_of(int32_t units, int32_t shape) { return shape == SPLIT ? units + 1 : shape + 1; }
+static int32_t levels_of(int32_t units, int32_t shape) { return shape >= SPLIT ? units + 1 : shape + 1; }
 /// Supports that hold a unit of the run beyond the first one.
-static int32_t extra_of(int32_t units, int32_t shape) { return shape == SPLIT ? units : units * shape; }
+static int32_t extra_of(int32_t units, int32_t shape) { return shape >= SPLIT ? units : units * shape; }
 
 /// Runs longer than this have no such shape: they would leave more than shorter ones with as many levels.
 static int32_t most_units(int32_t shape, bool paired) {
-    static const int32_t most[2][SHAPES] = {{[ONE] = 8, [TWO] = 4, [THREE] = 2, [SPLIT] = 4}, {4, 2, 1, 3}};
+    static const int32_t most[2][SHAPES] = {{8, 4, 2, 1, 4, 4}, {4, 3, 3, 2, 3, 3}};
     return most[paired][shape];
 }
 
@@ -68,6 +69,12 @@ static void measure(sharing *s, const float *const *from, int32_t width, int32_t
     for (int32_t i = 0; i < stages; i++) {
         left[i] = lhk_commvq_fit_level(&level, (const float *const *)x, columns, STEPS, false, seed, codes);
         lhk_commvq_take_out(&level, x, columns->count, codes);
+        const int32_t units = width / s->unit;
+        if (i > 0 || stages == 1 || units == 1 || units > most_units(JOIN, s->unit == 2)) continue;
+        lhk_commvq_sparse_level alone = {.width = s->unit};
+        left[JOIN] = 0;
+        for (int32_t u = 0; u < units; u++)
+            left[JOIN] += lhk_commvq_fit_level(&alone, (const float *const *)x + u * s->unit, columns, STEPS, false, seed, codes);
     }
 }
 
@@ -78,7 +85,7 @@ static void measure_all(sharing *s, bool paired, uint64_t *seed) {
         for (int32_t n = 1; n <= most_units(ONE, paired) && u + n <= s->units; n++) {
             const int32_t width = n * s->unit;
             int32_t stages = 1;
-            while (stages < 3 && n <= most_units(stages, paired)) stages++;
+            while (stages < 4 && n <= most_units(stages, paired)) stages++;
             for (int32_t shape = 0; shape < SHAPES; shape++) s->left[u][n][shape] = INFINITY;
             for (int32_t j = 0; j < width; j++) from[j] = s->columns->at + channel_of(s, u, j) * stride;
             measure(s, from, width, stages, seed, s->left[u][n]);
@@ -108,9 +115,10 @@ static void add_run(const sharing *s, lhk_commvq_level_plan *plan, int32_t first
     plan->begin[plan->runs++] = plan->levels;
     for (int32_t i = 0; i < count; i++) {
         lhk_commvq_sparse_level *level = &plan->level[plan->levels++];
-        const bool alone = shape == SPLIT && i < units;
+        const bool alone = (shape == SPLIT && i < units) || (shape == JOIN && i > 0);
+        const int32_t at = first + (shape == JOIN ? i - 1 : i);
         level->width = (alone ? 1 : units) * s->unit;
-        for (int32_t j = 0; j < level->width; j++) level->channels[j] = (uint8_t)channel_of(s, alone ? first + i : first, j);
+        for (int32_t j = 0; j < level->width; j++) level->channels[j] = (uint8_t)channel_of(s, alone ? at : first, j);
     }
     plan->begin[plan->runs] = plan->levels;
 }
@@ -136,7 +144,7 @@ static bool cut(const sharing *s, lhk_commvq_level_plan *plan, bool paired) {
                 for (int32_t n = 1; n <= MOST_UNITS && n <= i; n++)
                     for (int32_t shape = 0; shape < SHAPES; shape++) {
                         const int32_t more = levels_of(n, shape), extra = extra_of(n, shape);
-                        if (n > most_units(shape, paired) || (shape == SPLIT && n == 1) || more > l || extra > e) continue;
+                        if (n > most_units(shape, paired) || (shape >= SPLIT && n == 1) || more > l || extra > e) continue;
                         const double before = least[(i - n) % (MOST_UNITS + 1) * plane + at - more * side - extra];
                         const double left = before + s->left[i - n][n][shape];
                         if (left < best) best = left, how = (uint8_t)(n * SHAPES + shape);
