@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Training of a layer's codebooks: the call, its tasks, and what is done once per head.
-#include <longhand/reference.h>
-
 #include "lhk_commvq_train_plan.h"
 
 #define LHK_COMMVQ_VARIANT(word, isa, rate, product_rate)                               \
@@ -29,40 +27,10 @@ typedef struct train_call {
     uint32_t levels, value_bits;
     uint16_t channels[LHK_COMMVQ_MAX_DIM];
     float *key_scales, *value_scales;  ///< [tokens + check]: inverse norms over all heads
-    uint32_t dims, interleaved;
     _Atomic uint32_t failed;  ///< no memory
 } train_call;
 
 // ---- rows ----
-
-/// What errors of each pair of a head's keys count: the length that its queries have there, over the mean one, from 1/8 up.
-static void take_weights(const train_call *call, uint32_t head, float *out) {
-    const lhk_commvq_samples *s = call->samples;
-    const int64_t dim = s->head_dim_k, pairs = dim / 2, total = s->tokens + s->check, group = s->query_heads / s->kv_heads;
-    double squares[LHK_COMMVQ_MAX_PAIRS] = {0}, sum = 0;
-    const float *row = s->queries + (int64_t)head * group * total * dim;
-    for (int64_t i = 0; i < group * total; i++, row += dim)
-        for (int64_t j = 0; j < pairs; j++)
-            for (int part = 0; part < 2; part++) {
-                const double x = (double)row[call->channels[j + part * pairs]];
-                squares[j] += x * x;
-            }
-    for (int64_t j = 0; j < pairs; j++) sum += squares[j] / (double)pairs;
-    for (int64_t j = 0; j < pairs; j++) out[j] = sum > 0 ? (float)fmax(sqrt(squares[j] / sum), 0.125) : 1;
-}
-
-/// Inverse norms of tokens over all heads.
-static void take_norms(const float *rows, uint32_t heads, int64_t tokens, int64_t dim, float *out) {
-    for (int64_t i = 0; i < tokens; i++) {
-        double sum = 0;
-        for (uint32_t h = 0; h < heads; h++)
-            for (int64_t c = 0; c < dim; c++) {
-                const double x = (double)rows[(h * tokens + i) * dim + c];
-                sum += x * x;
-            }
-        out[i] = sum > 1e-24 && sum < 1e24 ? (float)(1 / sqrt(sum)) : 0;
-    }
-}
 
 static double energy(const float *rows, int64_t first, int64_t count, int64_t dim) {
     double sum = 0;
@@ -88,7 +56,7 @@ static void train_task(void *context, int64_t task, uint32_t worker) {
         const float *from = (keys ? s->keys : s->values) + (int64_t)head * total * dim;
         const float *scales = keys ? call->key_scales : call->value_scales;
         float weights[LHK_COMMVQ_MAX_PAIRS];
-        if (keys) take_weights(call, head, weights);
+        if (keys) lhk_commvq_take_weights(s, call->channels, head, weights);
         if (keys) memcpy(call->out->weights + (int64_t)head * (dim / 2), weights, (size_t)(dim / 2) * sizeof *weights);
         for (int64_t i = 0; i < total; i++)
             for (int64_t c = 0; c < dim; c++) {
@@ -140,32 +108,6 @@ void lhk_commvq_solve_values(lhk_commvq_training *t, const float *squares, const
     }
 }
 
-/// Turns the symmetric matrix m [n][n] into its eigenvalues, on the diagonal, and v into the eigenvectors, its rows (Jacobi).
-static void diagonalise(double *m, double *v, int64_t n) {
-    memset(v, 0, (size_t)(n * n) * sizeof *v);
-    for (int64_t i = 0; i < n; i++) v[i * n + i] = 1;
-    for (int sweep = 0; sweep < 12; sweep++)
-        for (int64_t p = 0; p < n; p++)
-            for (int64_t q = p + 1; q < n; q++) {
-                if (fabs(m[p * n + q]) <= 1e-12 * sqrt(fabs(m[p * n + p] * m[q * n + q]))) continue;
-                const double theta = (m[q * n + q] - m[p * n + p]) / (2 * m[p * n + q]);
-                const double t = (theta < 0 ? -1 : 1) / (fabs(theta) + sqrt(theta * theta + 1));
-                const double c = 1 / sqrt(t * t + 1), s = t * c;
-                for (int64_t k = 0; k < n; k++) {
-                    const double a = m[k * n + p], b = m[k * n + q];
-                    m[k * n + p] = c * a - s * b;
-                    m[k * n + q] = s * a + c * b;
-                }
-                for (int64_t k = 0; k < n; k++) {
-                    const double a = m[p * n + k], b = m[q * n + k], x = v[p * n + k], y = v[q * n + k];
-                    m[p * n + k] = c * a - s * b;
-                    m[q * n + k] = s * a + c * b;
-                    v[p * n + k] = c * x - s * y;
-                    v[q * n + k] = s * x + c * y;
-                }
-            }
-}
-
 void lhk_commvq_begin_values(lhk_commvq_training *t) {
     // Distortion of the best uniform quantiser of a normal variable, and its step, by bits.
     static const double left[] = {1, 0.3634, 0.1188, 0.03744, 0.01154, 0.00349, 0.00104, 0.0003, 0.00009};
@@ -182,7 +124,7 @@ void lhk_commvq_begin_values(lhk_commvq_training *t) {
             for (int64_t b = 0; b < dim; b++)
                 m[a * dim + b] += x * ((double)t->rows[i * dim + b] - mean[b]) / (double)t->tokens;
         }
-    diagonalise(m, v, dim);
+    lhk_commvq_diagonalise(m, v, dim);
     double half[LHK_COMMVQ_MAX_DIM] = {0};
     for (int64_t k = 0; k < t->count; k++) {
         int64_t axis = -1;
@@ -216,32 +158,9 @@ int64_t lhk_commvq_scratch_floats(int64_t dim, int64_t bits) {
 
 // ---- the call ----
 
-static lhk_status check(const lhk_commvq_samples *s, lhk_error *error) {
-    if (s->bits < 1 || s->bits > 2)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "commvq training: %u bits; must be 1 or 2", s->bits);
-    if (s->kv_heads < 1 || s->kv_heads > 1024 || s->head_dim_k % 64 || s->head_dim_v % 64 || !s->head_dim_k || !s->head_dim_v ||
-        s->head_dim_k > LHK_COMMVQ_MAX_DIM || s->head_dim_v > LHK_COMMVQ_MAX_DIM)
-        return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 1, "commvq training: %u KV heads of dimensions %u/%u; these must be "
-                        "multiples of 64 up to %d", s->kv_heads, s->head_dim_k, s->head_dim_v, LHK_COMMVQ_MAX_DIM);
-    if (s->query_heads < 1 || s->query_heads % s->kv_heads || s->query_heads > 65536)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "commvq training: %u query heads are no multiple of %u KV heads",
-                        s->query_heads, s->kv_heads);
-    if (s->tokens < 16 || s->tokens > INT32_MAX || s->check < 0 || s->check > INT32_MAX)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "commvq training: %lld tokens; at least 16 are needed",
-                        (long long)s->tokens);
-    if (s->key_steps < 1 || s->value_rounds < 0)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "commvq training: no steps");
-    const int64_t total = s->tokens + s->check;
-    if (lhk_row_nonfinite(s->keys, LHK_DTYPE_F32, total * s->kv_heads * s->head_dim_k) ||
-        lhk_row_nonfinite(s->values, LHK_DTYPE_F32, total * s->kv_heads * s->head_dim_v) ||
-        lhk_row_nonfinite(s->queries, LHK_DTYPE_F32, total * s->query_heads * s->head_dim_k))
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, 1, "commvq training: queries, keys or values are not finite");
-    return LHK_OK;
-}
-
 lhk_status lhk_commvq_train(const lhk_host *host, const lhk_commvq_samples *samples, lhk_commvq_codebooks *out,
                             lhk_error *error) {
-    lhk_status status = check(samples, error);
+    lhk_status status = lhk_commvq_check_samples(samples, 2, error);
     if (status) return status;
     train_call call = {.samples = samples, .out = out, .isa = host->isa, .levels = samples->bits * samples->head_dim_k / 8,
                        .value_bits = samples->bits * samples->head_dim_v};
@@ -251,8 +170,8 @@ lhk_status lhk_commvq_train(const lhk_host *host, const lhk_commvq_samples *samp
     call.key_scales = malloc((size_t)total * 2 * sizeof(float));
     if (!call.key_scales) return lhk_fail(error, LHK_ERROR_MEMORY, -1, "commvq training: no memory");
     call.value_scales = call.key_scales + total;
-    take_norms(samples->keys, samples->kv_heads, total, samples->head_dim_k, call.key_scales);
-    take_norms(samples->values, samples->kv_heads, total, samples->head_dim_v, call.value_scales);
+    lhk_commvq_take_norms(samples->keys, samples->kv_heads, total, samples->head_dim_k, call.key_scales);
+    lhk_commvq_take_norms(samples->values, samples->kv_heads, total, samples->head_dim_v, call.value_scales);
     lhk_parallel_for(host, 2 * (int64_t)samples->kv_heads, train_task, &call);
     free(call.key_scales);
     return call.failed ? lhk_fail(error, LHK_ERROR_MEMORY, -1, "commvq training: no memory") : LHK_OK;

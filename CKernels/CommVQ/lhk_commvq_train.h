@@ -189,3 +189,5 @@ void LHK_NAME(train_values)(lhk_commvq_training *t) {
         if (!last) lhk_commvq_solve_values(t, squares, sums);
     }
 }
+
+#include "lhk_commvq_train_nearest.h"

@@ -94,6 +94,95 @@ import Testing
         }
     }
 
+    @Test("form=product: levels of few channels, the same on any number of workers, that fit the trace", arguments: [1, 2, 3])
+    func product(bits: Int) throws {
+        let trace = Self.temporary("trace"), output = Self.temporary("levels"), again = Self.temporary("again")
+        defer { [trace, output, again].forEach { try? FileManager.default.removeItem(atPath: $0) } }
+        try Self.writeTrace(to: trace)
+        var calibration = CommVQCalibration(form: .product)
+        (calibration.bits, calibration.keySteps, calibration.valueRounds) = (bits, 10, 10)
+        var errors: [CommVQCalibration.HeadError] = []
+        try calibration.run(trace: TraceFile(path: trace), host: KernelHost.openMP(workers: 2), to: output) { found, _ in
+            errors += found
+        }
+        try calibration.run(trace: TraceFile(path: trace), host: KernelHost.openMP(workers: 1), to: again)
+        #expect(try Data(contentsOf: URL(fileURLWithPath: output)) == Data(contentsOf: URL(fileURLWithPath: again)))
+
+        let file = try CalibrationFile(path: output, method: "commvq")
+        #expect(file.file.metadata["form"] == "product")
+        let heads = Self.heads, dim = Self.dim, levels = bits * dim / 4
+        let found = try #require(file.layers[0]), keys = Self.rows(seed: 1), values = Self.rows(seed: 2)
+        #expect(found.map(\.name) == ["keys", "weight", "centre", "values", "axes", "offset"].map { "commvq.product_\($0)" })
+        #expect(found.map(\.shape) == [
+            [heads, levels, 16, dim], [heads, dim / 2], [heads, dim], [heads, levels, 16, dim], [heads, dim, dim], [heads, dim],
+        ])
+        for head in 0..<heads {
+            func part(_ index: Int) -> [Float] {
+                let size = found[index].values.count / heads
+                return Array(found[index].values[head * size..<(head + 1) * size])
+            }
+            expectSparse(part(0), pairs: true)
+            expectSparse(part(3), pairs: false)
+            let axes = (0..<dim).map { Array(part(4)[$0 * dim..<($0 + 1) * dim]) }
+            for (a, axis) in axes.enumerated() {
+                for (b, other) in axes.enumerated() { #expect(abs(dot(axis, other) - (a == b ? 1 : 0)) < 3e-3) }
+            }
+            // The last tokens, which were not trained on, coded level by level from the tables of the file.
+            var left = (keys: 0.0, values: 0.0), energy = left
+            for token in Self.tokens - 112..<Self.tokens {
+                func row(_ rows: [Float]) -> [Float] {
+                    let all = (0..<heads).map { rows[($0 * Self.tokens + token) * dim..<($0 * Self.tokens + token + 1) * dim] }
+                    let scale = 1 / Float(norm(all.flatMap { $0 }))
+                    return all[head].map { $0 * scale }
+                }
+                let key = row(keys), weight = part(1), value = row(values)
+                // Planar: the trace's rotary pairs are those of channels half a head apart.
+                let weighted = key.indices.map { key[$0] * weight[$0 % (dim / 2)] }
+                let centred = zip(weighted, part(2)).map { $0 - $1 }, shifted = zip(value, part(5)).map { $0 - $1 }
+                left.keys += squares(rest(centred, of: part(0)))
+                left.values += squares(rest(axes.map { Float(dot($0, shifted)) }, of: part(3)))
+                energy.keys += squares(weighted)
+                energy.values += squares(value)
+            }
+            // The command's figures are with scales of tokens that fit best.
+            #expect(errors[head].keys <= left.keys / energy.keys * 1.01 && errors[head].keys > left.keys / energy.keys * 0.8)
+            #expect(errors[head].values <= left.values / energy.values * 1.01)
+            #expect(errors[head].values > left.values / energy.values * 0.8)
+            // Noise is 4 % of the energy, and one bit does not tell all directions from one another.
+            #expect(errors[head].keys < [0.04, 0.02, 0.011][bits - 1] && errors[head].values < [0.03, 0.011, 0.005][bits - 1])
+        }
+    }
+
+    /// Levels [16][dim] that are within the bounds of the header.
+    private func expectSparse(_ tables: [Float], pairs: Bool) {
+        let dim = Self.dim, units = pairs ? dim / 2 : dim, levels = tables.count / (16 * dim)
+        var holders = [Int](repeating: 0, count: units)
+        for level in 0..<levels {
+            let support = Set((0..<16 * dim).filter { tables[level * 16 * dim + $0] != 0 }.map { $0 % dim })
+            #expect(!support.isEmpty && support.count <= Int(LHK_COMMVQ_PRODUCT_WIDTH))
+            let held = Set(support.map { $0 % units })
+            #expect(!pairs || held.count <= Int(LHK_COMMVQ_PRODUCT_WIDTH) / 2)
+            for unit in held { holders[unit] += 1 }
+        }
+        #expect(holders.map { max($0 - 1, 0) }.reduce(0, +) <= levels)
+    }
+
+    /// What greedy codes of levels [16][dim] leave of a row.
+    private func rest(_ row: [Float], of tables: [Float]) -> [Float] {
+        var row = row
+        for level in 0..<tables.count / (16 * row.count) {
+            let vectors = (0..<16).map { code -> [Float] in
+                let first = (level * 16 + code) * row.count
+                return Array(tables[first..<first + row.count])
+            }
+            let candidates = vectors.map { vector in zip(row, vector).map { $0 - $1 } }
+            row = candidates.min { squares($0) < squares($1) }!
+        }
+        return row
+    }
+
+    private func squares(_ row: [Float]) -> Double { dot(row, row) }
+
     @Test("a layer that the file does not have takes another store, or is refused by its number")
     func someLayers() throws {
         let trace = Self.temporary("trace"), output = Self.temporary("codebooks")

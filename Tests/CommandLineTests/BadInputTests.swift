@@ -20,6 +20,8 @@ extension CommandLineTests {
             (["run", "-p", "x", "y"], "Unexpected argument 'y'"),
             (["run", "-p", "x", "-p", "y", "z"], "Unexpected argument 'z'"),
             (["calibrate", "commvq", "--trace", "x", "-o", "y", "--bits", "3"], "--bits 3: must be 1 or 2"),
+            (["calibrate", "commvq", "--trace", "x", "-o", "y", "--form", "product", "--bits", "4"], "--bits 4: must be 1 to 3"),
+            (["calibrate", "commvq", "--trace", "x", "-o", "y", "--form", "other"], "'other'"),
             (["calibrate", "commvq", "--trace", "x", "-o", "y", "--steps", "0"], "--steps 0"),
             (["calibrate", "commvq", "--trace", "/nowhere/x", "-o", "y"], "/nowhere/x"),
             (["run", "-p", "x", "--store", "commvq"], "longhand calibrate commvq"),
