@@ -8,31 +8,32 @@ typedef struct LHK_NAME(bit_sums) {
 } LHK_NAME(bit_sums);
 
 /// Weights times scales x [n], n a multiple of 16, as integers of 15 bits. Returns what an integer is worth, NaN if one is
-/// not finite; `sum` gains all of x.
+/// not finite; `sum` gains all of x. Of 16 neighbours each is rounded at a limit of its own, so that a long tail of weights
+/// below an integer keeps its sum; 0 stays 0.
 LHK_ALWAYS_INLINE float LHK_NAME(round_weights)(const float *x, int64_t n, int16_t *w, float *sum) {
-    int32_t most = 0;
-    lhk_commvq_floats all = {0};
-    for (int64_t t = 0; t < n; t++) {
-        int32_t magnitude;
-        memcpy(&magnitude, x + t, 4);
-        magnitude &= 0x7fffffff;
-        most = magnitude > most ? magnitude : most;
-    }
+    static const float limits[16] = {-15, 1, -7, 9, -11, 5, -3, 13, -13, 3, -5, 11, -9, 7, -1, 15};  // over 32
+    lhk_commvq_floats all = {0}, some, spread;
+    lhk_commvq_ints most = {0};
     for (int64_t t = 0; t < n; t += 16) {
-        lhk_commvq_floats some;
         memcpy(&some, x + t, sizeof some);
+        const lhk_commvq_ints magnitude = (lhk_commvq_ints)some & 0x7fffffff, more = magnitude > most;
+        most = (magnitude & more) | (most & ~more);
         all += some;
     }
     *sum += LHK_NAME(total)(&all);
+    int32_t bits = 0;
+    for (int i = 0; i < 16; i++) bits = most[i] > bits ? most[i] : bits;
     float largest;
-    memcpy(&largest, &most, 4);
+    memcpy(&largest, &bits, 4);
     const bool usable = largest > 0x1p-113f && largest < INFINITY;
     const float factor = usable ? 16383 / largest : 0;
-    for (int64_t t = 0; t < n; t++) {
-        const float shifted = x[t] * factor + 0x1.8p23f;  // the integer in the low bits, to nearest even
-        uint32_t integer;
-        memcpy(&integer, &shifted, 4);
-        w[t] = (int16_t)(uint16_t)integer;
+    memcpy(&spread, limits, sizeof spread);
+    spread = spread / 32 * (usable ? 1.0f : 0.0f);
+    for (int64_t t = 0; t < n; t += 16) {
+        memcpy(&some, x + t, sizeof some);
+        some = some * factor + spread + 0x1.8p23f;  // the integer in the low bits, to nearest even
+        const lhk_commvq_halves integers = __builtin_convertvector((lhk_commvq_ints)some & 0xffff, lhk_commvq_halves);
+        memcpy(w + t, &integers, sizeof integers);
     }
     return usable ? largest / 16383 : largest <= 0x1p-113f ? 0 : NAN;
 }

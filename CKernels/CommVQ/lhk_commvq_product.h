@@ -5,7 +5,8 @@
 
 #include "lhk_commvq_store.h"
 
-#define LHK_COMMVQ_CHUNK 8         ///< blocks whose values are summed up in integers together
+/// Blocks whose values are summed up in integers together: 1024 tokens of weights of 15 bits and 127 steps fit 32 bits.
+#define LHK_COMMVQ_CHUNK 16
 
 /// What to ask memory for while a block of codes is scored: the keys of the next one, and the values that will be wanted once
 /// all scores are there. A head's blocks lie far apart, so that no processor guesses it.

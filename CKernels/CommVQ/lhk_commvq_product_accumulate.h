@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Weighted sums of values with form=product, included by every ISA file after those of the other form. Up to 512 tokens, as
+/// Weighted sums of values with form=product, included by every ISA file after those of the other form. Up to 1024 tokens, as
 /// blocks of codes, have one factor for their weights, so that their sums stay integers for long.
 
 typedef struct LHK_NAME(chunk) {

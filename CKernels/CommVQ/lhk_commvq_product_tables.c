@@ -233,6 +233,13 @@ static lhk_status fill_values(const source *from, lhk_instance *store, uint64_t 
         }
         along[i] = (float)sum;
     }
+    const lhk_commvq_side_tables t = lhk_commvq_side_at(store, &l->value, (uint32_t)head);
+    float *added = lhk_commvq_floats_at(store, l->level_rows) + head * l->value.levels * CODES * dim;
+    for (uint64_t n = 0; n < l->value.levels * CODES; n++, added += dim) {
+        const float *vector = t.vectors + n / CODES * WIDTH * CODES + n % CODES;
+        for (uint64_t i = 0; i < w.width[n / CODES]; i++)
+            for (uint64_t c = 0; c < dim; c++) added[c] += vector[i * CODES] * axes[w.support[n / CODES][i] * dim + c];
+    }
     return LHK_OK;
 }
 

@@ -102,9 +102,10 @@ typedef struct lhk_commvq_layout {
     uint64_t value_rows;     ///< f32 [kv_heads][N][head_dim_v], norms ascending
     uint64_t value_search;   ///< f32 [kv_heads]: lhk_commvq_value_tables
     uint64_t value_offset;   ///< f32 [kv_heads][head_dim_v]
-    lhk_commvq_side key, value;  ///< form=product, as the next three; there value_rows are [kv_heads][head_dim_v][head_dim_v]
+    lhk_commvq_side key, value;  ///< form=product, as the next four; there value_rows are [kv_heads][head_dim_v][head_dim_v]
     uint64_t key_base;       ///< f32 [kv_heads][head_dim_k], planar, of weighted keys: what is there before levels
     uint64_t axes;           ///< f32 [kv_heads][head_dim_v][head_dim_v]: value_rows per step are these per unit of length
+    uint64_t level_rows;     ///< f32 [kv_heads][levels][16][head_dim_v]: what codes of values add, in channels
     uint64_t axis_offset;    ///< f32 [kv_heads][head_dim_v]: value_offset along the axes
     uint64_t turn_bytes;     ///< form=product: lhk_commvq_turn_bytes [P], turn_token as bytes
     uint64_t turn_token;     ///< i16 [P][cos, sin][64 tokens of a block], times 2^14
@@ -153,6 +154,7 @@ static inline lhk_commvq_layout lhk_commvq_layout_of(const lhk_commvq_state *s) 
         l.value = lhk_commvq_take_side(&at, heads, s->bits, l.dim_v, 1);
         l.key_base = lhk_commvq_take(&at, heads * l.dim_k, 4);
         l.axes = lhk_commvq_take(&at, heads * dv * dv, 4);
+        l.level_rows = lhk_commvq_take(&at, heads * l.value.levels * 16 * dv, 4);
         l.axis_offset = lhk_commvq_take(&at, heads * dv, 4);
         l.value_rows = lhk_commvq_take(&at, heads * dv * dv, 4);
     } else {

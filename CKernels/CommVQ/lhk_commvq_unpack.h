@@ -107,18 +107,31 @@ static void LHK_NAME(unpack_values)(const lhk_instance *store, const lhk_commvq_
     }
 }
 
-/// The same with form=product.
+/// The same with form=product: sums of what the codes of levels add.
 static void LHK_NAME(unpack_product_values)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head,
                                             const LHK_NAME(tile) * tile, const lhk_panels *p, int64_t first, uint8_t *panel) {
-    _Alignas(64) float value[2][LHK_COMMVQ_MAX_DIM];
-    for (int64_t t = 0; t < LHK_COMMVQ_BLOCK; t += 2) {
-        for (int i = 0; i < 2; i++) LHK_NAME(product_value)(store, l, head, tile->tokens[t + i], value[i]);
-        for (int64_t c = 0; c < l->dim_v; c += 16) {
-            lhk_commvq_floats sum[2];
-            for (int i = 0; i < 2; i++) {
-                memcpy(&sum[i], value[i] + c, sizeof sum[i]);
-                sum[i] *= tile->value_scales[t + i];
+    const int64_t dim = l->dim_v, levels = l->value.levels;
+    const uint8_t *codes = lhk_commvq_value_bits(l, lhk_commvq_block(store, l, tile->tokens[0]), head);
+    const float *rows = lhk_commvq_floats_at(store, l->level_rows) + (int64_t)head * levels * 16 * dim;
+    const float *offset = lhk_commvq_floats_at(store, l->value_offset) + (int64_t)head * dim;
+    lhk_commvq_floats table[2 * LHK_COMMVQ_MAX_LEVELS][16], row, sum[2];
+    uint8_t nibbles[LHK_COMMVQ_BLOCK][2 * LHK_COMMVQ_MAX_LEVELS];
+    for (int64_t t = 0; t < LHK_COMMVQ_BLOCK; t++)
+        for (int64_t g = 0; g < levels; g += 2) {
+            const uint8_t both = codes[g / 2 * LHK_COMMVQ_BLOCK + lhk_commvq_place(t)];
+            nibbles[t][g] = both & 15;
+            nibbles[t][g + 1] = both >> 4;
+        }
+    for (int64_t c = 0; c < dim; c += 16) {
+        for (int64_t i = 0; i < levels * 16; i++) memcpy(&table[i / 16][i % 16], rows + i * dim + c, sizeof row);
+        memcpy(&row, offset + c, sizeof row);
+        for (int64_t t = 0; t < LHK_COMMVQ_BLOCK; t += 2) {
+            sum[0] = sum[1] = row;
+            for (int64_t g = 0; g < levels; g++) {
+                sum[0] += table[g][nibbles[t][g]];
+                sum[1] += table[g][nibbles[t + 1][g]];
             }
+            for (int i = 0; i < 2; i++) sum[i] *= tile->value_scales[t + i];
             LHK_NAME(put_values)(p, first + t, c, sum, panel);
         }
     }
