@@ -7,7 +7,37 @@ typedef struct LHK_NAME(bit_sums) {
     float weight[LHK_COMMVQ_ROWS];  ///< sum of all weights: what the offset is worth
 } LHK_NAME(bit_sums);
 
-/// Adds 64 tokens: weights p (0 for those that take no part) times scales, as integers of 15 bits.
+/// Weights times scales x [n], n a multiple of 16, as integers of 15 bits. Returns what an integer is worth, NaN if one is
+/// not finite; `sum` gains all of x.
+LHK_ALWAYS_INLINE float LHK_NAME(round_weights)(const float *x, int64_t n, int16_t *w, float *sum) {
+    int32_t most = 0;
+    lhk_commvq_floats all = {0};
+    for (int64_t t = 0; t < n; t++) {
+        int32_t magnitude;
+        memcpy(&magnitude, x + t, 4);
+        magnitude &= 0x7fffffff;
+        most = magnitude > most ? magnitude : most;
+    }
+    for (int64_t t = 0; t < n; t += 16) {
+        lhk_commvq_floats some;
+        memcpy(&some, x + t, sizeof some);
+        all += some;
+    }
+    *sum += LHK_NAME(total)(&all);
+    float largest;
+    memcpy(&largest, &most, 4);
+    const bool usable = largest > 0x1p-113f && largest < INFINITY;
+    const float factor = usable ? 16383 / largest : 0;
+    for (int64_t t = 0; t < n; t++) {
+        const float shifted = x[t] * factor + 0x1.8p23f;  // the integer in the low bits, to nearest even
+        uint32_t integer;
+        memcpy(&integer, &shifted, 4);
+        w[t] = (int16_t)(uint16_t)integer;
+    }
+    return usable ? largest / 16383 : largest <= 0x1p-113f ? 0 : NAN;
+}
+
+/// Adds 64 tokens: weights p (0 for those that take no part) times scales, as integers.
 LHK_ALWAYS_INLINE void LHK_NAME(add_bits)(const int rows, const uint8_t *bits, int64_t n, const float (*p)[LHK_COMMVQ_BLOCK],
                                           const float *scales, LHK_NAME(bit_sums) * out) {
     _Alignas(64) int16_t w[LHK_COMMVQ_ROWS][LHK_COMMVQ_BLOCK];
@@ -15,59 +45,38 @@ LHK_ALWAYS_INLINE void LHK_NAME(add_bits)(const int rows, const uint8_t *bits, i
     float back[LHK_COMMVQ_ROWS];
     for (int r = 0; r < rows; r++) {
         float x[LHK_COMMVQ_BLOCK];
-        int32_t most = 0;
-        lhk_commvq_floats sum = {0};
-        for (int t = 0; t < LHK_COMMVQ_BLOCK; t++) {
-            int32_t magnitude;
-            x[t] = p[r][t] != 0 ? p[r][t] * scales[t] : 0;
-            memcpy(&magnitude, x + t, 4);
-            magnitude &= 0x7fffffff;
-            most = magnitude > most ? magnitude : most;
-        }
-        for (int t = 0; t < LHK_COMMVQ_BLOCK; t += 16) {
-            lhk_commvq_floats some;
-            memcpy(&some, x + t, sizeof some);
-            sum += some;
-        }
-        out->weight[r] += LHK_NAME(total)(&sum);
-        float largest;
-        memcpy(&largest, &most, 4);
-        const bool usable = largest > 0x1p-113f && largest < INFINITY;
-        const float factor = usable ? 16383 / largest : 0;
-        for (int t = 0; t < LHK_COMMVQ_BLOCK; t++) {
-            float shifted = x[t] * factor + 0x1.8p23f;  // the integer in the low bits, to nearest even
-            uint32_t integer;
-            memcpy(&integer, &shifted, 4);
-            w[r][t] = (int16_t)(uint16_t)integer;
-        }
-        back[r] = usable ? largest / 16383 : largest <= 0x1p-113f ? 0 : NAN;
+        for (int t = 0; t < LHK_COMMVQ_BLOCK; t++) x[t] = p[r][t] != 0 ? p[r][t] * scales[t] : 0;
+        back[r] = LHK_NAME(round_weights)(x, LHK_COMMVQ_BLOCK, w[r], &out->weight[r]);
     }
     LHK_NAME(bit_dots)(rows, bits, n, (const int16_t *)w, acc);
     for (int r = 0; r < rows; r++)
         for (int64_t k = 0; k < n; k++) out->sums[r][k] += (float)acc[r][k] * back[r];
 }
 
-/// out += weighted bits times the codebook.
+/// out += sums times the `bits` rows of the codebook, and the offset.
 LHK_ALWAYS_INLINE void LHK_NAME(finish_values)(const int rows, const lhk_instance *store, const lhk_commvq_layout *l,
-                                               uint32_t head, const LHK_NAME(bit_sums) * sums, float *out, int64_t ldo) {
-    const int64_t dim = l->dim_v, bits = l->value_bits;
+                                               uint32_t head, int64_t bits, const LHK_NAME(bit_sums) * sums, float *out,
+                                               int64_t ldo) {
+    const int64_t dim = l->dim_v;
     const float *table = lhk_commvq_floats_at(store, l->value_rows) + (int64_t)head * bits * dim;
     const float *offset = lhk_commvq_floats_at(store, l->value_offset) + (int64_t)head * dim;
-    for (int64_t c = 0; c < dim; c += 16) {
-        lhk_commvq_floats sum[LHK_COMMVQ_ROWS], row;
-        memcpy(&row, offset + c, sizeof row);
+    for (int64_t c = 0; c < dim; c += 32) {
+        lhk_commvq_floats sum[2][LHK_COMMVQ_ROWS], row[2];
+        memcpy(row, offset + c, sizeof row);
         LHK_UNROLL
         for (int r = 0; r < rows; r++) {
-            memcpy(&sum[r], out + r * ldo + c, sizeof row);
-            LHK_NAME(add)(&sum[r], &row, sums->weight[r]);
+            for (int i = 0; i < 2; i++) memcpy(&sum[i][r], out + r * ldo + c + 16 * i, sizeof row[i]);
+            for (int i = 0; i < 2; i++) LHK_NAME(add)(&sum[i][r], &row[i], sums->weight[r]);
         }
         for (int64_t k = 0; k < bits; k++) {
-            memcpy(&row, table + k * dim + c, sizeof row);
+            memcpy(row, table + k * dim + c, sizeof row);
             LHK_UNROLL
-            for (int r = 0; r < rows; r++) LHK_NAME(add)(&sum[r], &row, sums->sums[r][k]);
+            for (int r = 0; r < rows; r++)
+                for (int i = 0; i < 2; i++) LHK_NAME(add)(&sum[i][r], &row[i], sums->sums[r][k]);
         }
         LHK_UNROLL
-        for (int r = 0; r < rows; r++) memcpy(out + r * ldo + c, &sum[r], sizeof row);
+        for (int r = 0; r < rows; r++)
+            for (int i = 0; i < 2; i++) memcpy(out + r * ldo + c + 16 * i, &sum[i][r], sizeof row[i]);
     }
 }
 
@@ -149,15 +158,5 @@ LHK_ALWAYS_INLINE void LHK_NAME(accumulate_rows)(const int rows, const lhk_insta
         }
         LHK_NAME(add_bits)(rows, bits, l->value_bits, (const float (*)[LHK_COMMVQ_BLOCK])weights, scales, &sums);
     }
-    LHK_NAME(finish_values)(rows, store, l, head, &sums, out, ldo);
-}
-
-void LHK_NAME(accumulate)(const lhk_instance *store, uint32_t head, const float *p, int64_t ldp, int32_t rows,
-                          const lhk_keys *keys, float *out, int64_t ldo) {
-    const lhk_commvq_layout l = lhk_commvq_layout_of(lhk_commvq(store));
-    for (int32_t r = 0; r < rows; r += LHK_COMMVQ_ROWS, p += LHK_COMMVQ_ROWS * ldp, out += LHK_COMMVQ_ROWS * ldo) {
-#define LHK_COMMVQ_CALL(R) case R: LHK_NAME(accumulate_rows)(R, store, &l, head, p, ldp, keys, out, ldo); break;
-        switch (lhk_min(LHK_COMMVQ_ROWS, rows - r)) { LHK_COMMVQ_EACH(LHK_COMMVQ_CALL) }
-#undef LHK_COMMVQ_CALL
-    }
+    LHK_NAME(finish_values)(rows, store, l, head, l->value_bits, &sums, out, ldo);
 }

@@ -3,6 +3,7 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include "lhk_commvq_product.h"
 #include "lhk_commvq_train_plan.h"
 #include "lhk_commvq_vector.h"
 
@@ -113,12 +114,79 @@ LHK_ALWAYS_INLINE void LHK_NAME(bit_dots)(const int rows, const uint8_t *bits, i
     }
 }
 
+/// Codes of 32 tokens of a level.
+LHK_ALWAYS_INLINE __m256i LHK_NAME(nibbles)(const uint8_t *codes, int64_t level) {
+    const __m256i both = _mm256_loadu_si256((const __m256i *)(codes + level / 2 * LHK_COMMVQ_BLOCK));
+    return _mm256_and_si256(_mm256_srl_epi16(both, _mm_cvtsi32_si128((int32_t)(level % 2 * 4))), _mm256_set1_epi8(15));
+}
+
+LHK_ALWAYS_INLINE __m256i LHK_NAME(look_up)(const uint8_t *table, __m256i codes) {
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)table)), codes);
+}
+
+LHK_ALWAYS_INLINE void LHK_NAME(product_sums)(const lhk_commvq_side_tables *s, int64_t pairs, const uint8_t *codes,
+                                              int16_t (*sums)[2][LHK_COMMVQ_BLOCK]) {
+    for (int64_t j = 0; j < pairs; j++)
+        for (int t = 0; t < LHK_COMMVQ_BLOCK; t += 32) {
+            __m256i x = _mm256_set1_epi8(-LHK_COMMVQ_KEY_BIAS), y = x;
+            for (int64_t e = s->first[j]; e < s->first[j + 1]; e++) {
+                const __m256i nibbles = LHK_NAME(nibbles)(codes + t, s->level[e]);
+                x = _mm256_add_epi8(x, LHK_NAME(look_up)(s->table + e * 32, nibbles));
+                y = _mm256_add_epi8(y, LHK_NAME(look_up)(s->table + e * 32 + 16, nibbles));
+            }
+            LHK_NAME(widen)(x, 8, true, sums[j][0] + t / 2);
+            LHK_NAME(widen)(y, 8, true, sums[j][1] + t / 2);
+        }
+}
+
+LHK_ALWAYS_INLINE void LHK_NAME(product_scores)(const int rows, const lhk_commvq_side_tables *s, int64_t pairs,
+                                                const uint8_t *codes, const lhk_commvq_ahead *ahead, const int16_t *turns,
+                                                const lhk_commvq_turn_bytes *bytes, const int16_t *q,
+                                                int32_t (*acc)[LHK_COMMVQ_BLOCK]) {
+    _Alignas(64) int16_t sums[LHK_COMMVQ_MAX_PAIRS][2][LHK_COMMVQ_BLOCK];
+    (void)bytes;
+    (void)ahead;
+    LHK_NAME(product_sums)(s, pairs, codes, sums);
+    LHK_NAME(dots)(rows, pairs, (const int16_t (*)[2][LHK_COMMVQ_BLOCK])sums, turns, q, acc);
+}
+#define LHK_COMMVQ_TURN_BYTES 0
+
+LHK_ALWAYS_INLINE void LHK_NAME(product_dots)(const int rows, const lhk_commvq_side_tables *s, int64_t dim, int64_t blocks,
+                                              const uint8_t *const *codes, int16_t (*w)[LHK_COMMVQ_CHUNK * LHK_COMMVQ_BLOCK],
+                                              uint32_t (*acc)[LHK_COMMVQ_ROWS]) {
+    const __m256i zero = _mm256_setzero_si256();
+    for (int64_t c = 0; c < dim; c++) {
+        __m256i sum[LHK_COMMVQ_ROWS];
+        for (int r = 0; r < rows; r++) sum[r] = zero;
+        for (int64_t b = 0; b < blocks; b++)
+            for (int t = 0; t < LHK_COMMVQ_BLOCK; t += 32) {
+                __m256i steps = zero;
+                for (int64_t e = s->first[c]; e < s->first[c + 1]; e++)
+                    steps = _mm256_add_epi8(steps, LHK_NAME(look_up)(s->table + e * 16, LHK_NAME(nibbles)(codes[b] + t, s->level[e])));
+                const __m256i low = _mm256_unpacklo_epi8(steps, zero), high = _mm256_unpackhi_epi8(steps, zero);
+                for (int r = 0; r < rows; r++) {
+                    const __m256i *weights = (const __m256i *)(w[r] + b * LHK_COMMVQ_BLOCK + t / 2);
+                    sum[r] = _mm256_add_epi32(sum[r], _mm256_madd_epi16(low, _mm256_loadu_si256(weights)));
+                    sum[r] = _mm256_add_epi32(sum[r], _mm256_madd_epi16(high, _mm256_loadu_si256(weights + 2)));
+                }
+            }
+        for (int r = 0; r < rows; r++) {
+            const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(sum[r]), _mm256_extracti128_si256(sum[r], 1));
+            const __m128i two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+            acc[c][r] = (uint32_t)_mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
+        }
+    }
+}
+
 #include "lhk_commvq_encode.h"
 #include "lhk_commvq_encode_values.h"
+#include "lhk_commvq_product_encode.h"
+#include "lhk_commvq_product_read.h"
 #include "lhk_commvq_read.h"
 #include "lhk_commvq_unpack.h"
 #include "lhk_commvq_score.h"
 #include "lhk_commvq_accumulate.h"
+#include "lhk_commvq_product_accumulate.h"
 #include "lhk_commvq_train.h"
 LHK_TARGET_END
 #endif

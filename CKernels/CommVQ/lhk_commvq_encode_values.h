@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Encoding of values, and the whole of a block's, included by every ISA file after that of keys.
+/// Encoding of values, included by every ISA file after that of keys.
 
 #define LHK_COMMVQ_SWEEPS 4  ///< most rounds over the bits of a value
 
@@ -111,9 +111,4 @@ static void LHK_NAME(encode_values)(const lhk_commvq_append_job *job, int64_t be
     for (int64_t i = 0; i < end - begin; i++)
         if (scales[t0 + i] == LHK_COMMVQ_NAN)
             atomic_store_explicit(&((lhk_commvq_state *)job->store)->values_nonfinite, 1, memory_order_relaxed);
-}
-
-void LHK_NAME(encode)(const lhk_commvq_append_job *job, int64_t begin, int64_t end) {
-    LHK_NAME(encode_keys)(job, begin, end);
-    LHK_NAME(encode_values)(job, begin, end);
 }

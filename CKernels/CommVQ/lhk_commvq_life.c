@@ -4,10 +4,15 @@
 
 /// The header that `problem` asks for.
 static lhk_status read_shape(const lhk_problem *problem, lhk_commvq_state *out, lhk_error *error) {
-    static const char *const names[] = {"bits", "calibration", "random", "recent", "sinks"};
+    static const char *const names[] = {"bits", "calibration", "form", "random", "recent", "sinks"};
+    const char *form = lhk_option_value(problem, "form");
+    const bool product = form && !strcmp(form, "product");
     int64_t bits = 2, recent = 0, sinks = 4;
     lhk_status status = lhk_options_known(problem, "commvq", names, sizeof names / sizeof *names, error);
-    if (!status) status = lhk_option_int(problem, "commvq", "bits", 1, 2, &bits, error);
+    if (!status && form && !product && strcmp(form, "additive"))
+        return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "commvq: option form=%s; must be additive or product", form);
+    const int64_t most_bits = product ? LHK_COMMVQ_PRODUCT_BITS : 2;
+    if (!status) status = lhk_option_int(problem, "commvq", "bits", 1, most_bits, &bits, error);
     if (!status) status = lhk_option_int(problem, "commvq", "recent", 0, 4096, &recent, error);
     if (!status) status = lhk_option_int(problem, "commvq", "sinks", 0, 64, &sinks, error);
     if (status) return status;
@@ -16,6 +21,7 @@ static lhk_status read_shape(const lhk_problem *problem, lhk_commvq_state *out, 
                         LHK_COMMVQ_BLOCK);
     *out = (lhk_commvq_state){.kv_heads = problem->kv_heads, .dim_k = problem->head_dim_k, .dim_v = problem->head_dim_v,
                               .bits = (uint16_t)bits, .sinks = (uint16_t)sinks, .recent = (uint16_t)recent,
+                              .product = product,
                               .capacity = problem->keys};
     return LHK_OK;
 }
@@ -45,7 +51,8 @@ static lhk_status cost(const lhk_variant *self, const lhk_problem *problem, lhk_
     if (status) return status;
     double tokens = (double)problem->keys, dims = (double)problem->head_dim_k + problem->head_dim_v;
     out->bytes = tokens * (double)lhk_commvq_layout_of(&shape).block_stride / LHK_COMMVQ_BLOCK;
-    out->time = tokens * problem->kv_heads * dims * shape.bits / 2 / ((const lhk_commvq_variant *)self->data)->speed;
+    const lhk_commvq_variant *own = self->data;
+    out->time = tokens * problem->kv_heads * dims / (shape.product ? own->product_speed : own->speed / shape.bits * 2);
     return LHK_OK;
 }
 
@@ -87,7 +94,7 @@ static lhk_status truncate_tokens(lhk_instance *store, int64_t tokens, lhk_error
 /// What decides the meaning of a state's bytes.
 typedef struct shape {
     uint32_t bits, sinks, recent, kv_heads, dim_k, dim_v;
-    uint64_t codebooks;
+    uint64_t codebooks;  ///< tells the form, too
 } shape;
 
 static shape shape_of(const lhk_commvq_state *s) {

@@ -3,6 +3,7 @@
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
+#include "lhk_commvq_product.h"
 #include "lhk_commvq_train_plan.h"
 #include "lhk_commvq_vector.h"
 
@@ -90,11 +91,73 @@ LHK_ALWAYS_INLINE void LHK_NAME(bit_dots)(const int rows, const uint8_t *bits, i
     }
 }
 
+/// Codes of 16 tokens of a level.
+LHK_ALWAYS_INLINE uint8x16_t LHK_NAME(nibbles)(const uint8_t *codes, int64_t level) {
+    const uint8x16_t both = vld1q_u8(codes + level / 2 * LHK_COMMVQ_BLOCK);
+    return level % 2 ? vshrq_n_u8(both, 4) : vandq_u8(both, vdupq_n_u8(15));
+}
+
+LHK_ALWAYS_INLINE void LHK_NAME(product_sums)(const lhk_commvq_side_tables *s, int64_t pairs, const uint8_t *codes,
+                                              int16_t (*sums)[2][LHK_COMMVQ_BLOCK]) {
+    for (int64_t j = 0; j < pairs; j++)
+        for (int t = 0; t < LHK_COMMVQ_BLOCK; t += 16) {
+            uint8x16_t x = vdupq_n_u8((uint8_t)-LHK_COMMVQ_KEY_BIAS), y = x;
+            for (int64_t e = s->first[j]; e < s->first[j + 1]; e++) {
+                const uint8x16_t nibbles = LHK_NAME(nibbles)(codes + t, s->level[e]);
+                x = vaddq_u8(x, vqtbl1q_u8(vld1q_u8(s->table + e * 32), nibbles));
+                y = vaddq_u8(y, vqtbl1q_u8(vld1q_u8(s->table + e * 32 + 16), nibbles));
+            }
+            LHK_NAME(widen)(vreinterpretq_s8_u8(x), 8, true, sums[j][0] + t / 2);
+            LHK_NAME(widen)(vreinterpretq_s8_u8(y), 8, true, sums[j][1] + t / 2);
+        }
+}
+
+LHK_ALWAYS_INLINE void LHK_NAME(product_scores)(const int rows, const lhk_commvq_side_tables *s, int64_t pairs,
+                                                const uint8_t *codes, const lhk_commvq_ahead *ahead, const int16_t *turns,
+                                                const lhk_commvq_turn_bytes *bytes, const int16_t *q,
+                                                int32_t (*acc)[LHK_COMMVQ_BLOCK]) {
+    _Alignas(64) int16_t sums[LHK_COMMVQ_MAX_PAIRS][2][LHK_COMMVQ_BLOCK];
+    (void)bytes;
+    (void)ahead;
+    LHK_NAME(product_sums)(s, pairs, codes, sums);
+    LHK_NAME(dots)(rows, pairs, (const int16_t (*)[2][LHK_COMMVQ_BLOCK])sums, turns, q, acc);
+}
+#define LHK_COMMVQ_TURN_BYTES 0
+
+LHK_ALWAYS_INLINE void LHK_NAME(product_dots)(const int rows, const lhk_commvq_side_tables *s, int64_t dim, int64_t blocks,
+                                              const uint8_t *const *codes, int16_t (*w)[LHK_COMMVQ_CHUNK * LHK_COMMVQ_BLOCK],
+                                              uint32_t (*acc)[LHK_COMMVQ_ROWS]) {
+    for (int64_t c = 0; c < dim; c++) {
+        int32x4_t sum[LHK_COMMVQ_ROWS];
+        for (int r = 0; r < rows; r++) sum[r] = vdupq_n_s32(0);
+        for (int64_t b = 0; b < blocks; b++)
+            for (int t = 0; t < LHK_COMMVQ_BLOCK; t += 16) {
+                uint8x16_t steps = vdupq_n_u8(0);
+                for (int64_t e = s->first[c]; e < s->first[c + 1]; e++)
+                    steps = vaddq_u8(steps, vqtbl1q_u8(vld1q_u8(s->table + e * 16), LHK_NAME(nibbles)(codes[b] + t, s->level[e])));
+                const int16x8_t low = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(steps)));
+                const int16x8_t high = vreinterpretq_s16_u16(vmovl_u8(vget_high_u8(steps)));
+                for (int r = 0; r < rows; r++) {
+                    const int16_t *weights = w[r] + b * LHK_COMMVQ_BLOCK + t / 2;
+                    const int16x8_t first = vld1q_s16(weights), second = vld1q_s16(weights + 32);
+                    sum[r] = vmlal_s16(sum[r], vget_low_s16(low), vget_low_s16(first));
+                    sum[r] = vmlal_s16(sum[r], vget_high_s16(low), vget_high_s16(first));
+                    sum[r] = vmlal_s16(sum[r], vget_low_s16(high), vget_low_s16(second));
+                    sum[r] = vmlal_s16(sum[r], vget_high_s16(high), vget_high_s16(second));
+                }
+            }
+        for (int r = 0; r < rows; r++) acc[c][r] = (uint32_t)vaddvq_s32(sum[r]);
+    }
+}
+
 #include "lhk_commvq_encode.h"
 #include "lhk_commvq_encode_values.h"
+#include "lhk_commvq_product_encode.h"
+#include "lhk_commvq_product_read.h"
 #include "lhk_commvq_read.h"
 #include "lhk_commvq_unpack.h"
 #include "lhk_commvq_score.h"
 #include "lhk_commvq_accumulate.h"
+#include "lhk_commvq_product_accumulate.h"
 #include "lhk_commvq_train.h"
 #endif

@@ -7,7 +7,7 @@
 #define SUMMARY "1 or 2 bits per channel, attended from codes; calibration=FILE, bits, sinks, recent (arXiv 2506.18879)"
 
 // What an ISA file provides, and the descriptor with it.
-#define LHK_COMMVQ_VARIANT(word, isa, rate)                                                                              \
+#define LHK_COMMVQ_VARIANT(word, isa, rate, product_rate)                                                                             \
     lhk_commvq_encode_step lhk_commvq_##word##_encode;                                                                   \
     lhk_status lhk_commvq_##word##_read_rows(const lhk_instance *store, uint32_t head, int64_t begin, int64_t count,     \
                                              float *k, float *v, lhk_error *error);                                      \
@@ -21,7 +21,7 @@
         .struct_size = sizeof(lhk_store_ops), .append = lhk_commvq_append, .length = lhk_commvq_length,                  \
         .bytes = lhk_commvq_bytes, .read_rows = lhk_commvq_##word##_read_rows, .score = lhk_commvq_##word##_score,       \
         .accumulate = lhk_commvq_##word##_accumulate, .unpack = lhk_commvq_##word##_unpack};                             \
-    static const lhk_commvq_variant word##_data = {lhk_commvq_##word##_encode, rate};                                    \
+    static const lhk_commvq_variant word##_data = {lhk_commvq_##word##_encode, rate, product_rate};                              \
     static const lhk_variant word##_variant = {                                                                          \
         .struct_size = sizeof(lhk_variant), .exactness = LHK_HEURISTIC, .isa_required = isa, .head_dim_min = 64,         \
         .head_dim_max = LHK_COMMVQ_MAX_DIM, .head_dim_multiple = 64, .id = "longhand.commvq." #word "/1",                \
@@ -29,13 +29,14 @@
 #include "lhk_commvq_variants.inc"
 #undef LHK_COMMVQ_VARIANT
 
-#define LHK_COMMVQ_VARIANT(word, isa, rate) &word##_variant,
+#define LHK_COMMVQ_VARIANT(word, isa, rate, product_rate)&word##_variant,
 static const lhk_variant *const variants[] = {
 #include "lhk_commvq_variants.inc"
 };
 #undef LHK_COMMVQ_VARIANT
 
-static const char *const option_sets[] = {"random=1", "random=2,bits=1", "random=3,sinks=0,recent=64"};
+static const char *const option_sets[] = {"random=1", "random=2,bits=1", "random=3,sinks=0,recent=64", "form=product,random=4",
+                                          "form=product,random=5,bits=1,sinks=0", "form=product,random=6,bits=3,recent=64"};
 static const lhk_reference reference = {.struct_size = sizeof(lhk_reference),
                                         .option_set_count = sizeof option_sets / sizeof *option_sets,
                                         .option_sets = option_sets};

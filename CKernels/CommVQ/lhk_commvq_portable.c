@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The tile operations in plain C, for any processor.
+#include "lhk_commvq_product.h"
 #include "lhk_commvq_train_plan.h"
 #include "lhk_commvq_vector.h"
 
@@ -59,10 +60,60 @@ LHK_ALWAYS_INLINE void LHK_NAME(bit_dots)(const int rows, const uint8_t *bits, i
         }
 }
 
+LHK_ALWAYS_INLINE uint32_t LHK_NAME(nibble)(const uint8_t *codes, int64_t level, int64_t place) {
+    return codes[level / 2 * LHK_COMMVQ_BLOCK + place] >> (level % 2 * 4) & 15;
+}
+
+LHK_ALWAYS_INLINE void LHK_NAME(product_sums)(const lhk_commvq_side_tables *s, int64_t pairs, const uint8_t *codes,
+                                              int16_t (*sums)[2][LHK_COMMVQ_BLOCK]) {
+    for (int64_t j = 0; j < pairs; j++)
+        for (int64_t t = 0; t < LHK_COMMVQ_BLOCK; t++) {
+            int32_t x = -LHK_COMMVQ_KEY_BIAS, y = x;
+            for (int64_t e = s->first[j]; e < s->first[j + 1]; e++) {
+                const uint32_t nibble = LHK_NAME(nibble)(codes, s->level[e], lhk_commvq_place(t));
+                x += (int8_t)s->table[e * 32 + nibble];
+                y += (int8_t)s->table[e * 32 + 16 + nibble];
+            }
+            sums[j][0][t] = (int16_t)(x * 256);
+            sums[j][1][t] = (int16_t)(y * 256);
+        }
+}
+
+LHK_ALWAYS_INLINE void LHK_NAME(product_scores)(const int rows, const lhk_commvq_side_tables *s, int64_t pairs,
+                                                const uint8_t *codes, const lhk_commvq_ahead *ahead, const int16_t *turns,
+                                                const lhk_commvq_turn_bytes *bytes, const int16_t *q,
+                                                int32_t (*acc)[LHK_COMMVQ_BLOCK]) {
+    _Alignas(64) int16_t sums[LHK_COMMVQ_MAX_PAIRS][2][LHK_COMMVQ_BLOCK];
+    (void)bytes;
+    (void)ahead;
+    LHK_NAME(product_sums)(s, pairs, codes, sums);
+    LHK_NAME(dots)(rows, pairs, (const int16_t (*)[2][LHK_COMMVQ_BLOCK])sums, turns, q, acc);
+}
+#define LHK_COMMVQ_TURN_BYTES 0
+
+LHK_ALWAYS_INLINE void LHK_NAME(product_dots)(const int rows, const lhk_commvq_side_tables *s, int64_t dim, int64_t blocks,
+                                              const uint8_t *const *codes, int16_t (*w)[LHK_COMMVQ_CHUNK * LHK_COMMVQ_BLOCK],
+                                              uint32_t (*acc)[LHK_COMMVQ_ROWS]) {
+    for (int64_t c = 0; c < dim; c++) {
+        uint32_t sum[LHK_COMMVQ_ROWS] = {0};
+        for (int64_t i = 0; i < blocks * LHK_COMMVQ_BLOCK; i++) {
+            uint8_t steps = 0;
+            for (int64_t e = s->first[c]; e < s->first[c + 1]; e++)
+                steps = (uint8_t)(steps + s->table[e * 16 + LHK_NAME(nibble)(codes[i / LHK_COMMVQ_BLOCK], s->level[e],
+                                                                             lhk_commvq_place(i % LHK_COMMVQ_BLOCK))]);
+            for (int r = 0; r < rows; r++) sum[r] += (uint32_t)(w[r][i] * steps);
+        }
+        for (int r = 0; r < rows; r++) acc[c][r] = sum[r];
+    }
+}
+
 #include "lhk_commvq_encode.h"
 #include "lhk_commvq_encode_values.h"
+#include "lhk_commvq_product_encode.h"
+#include "lhk_commvq_product_read.h"
 #include "lhk_commvq_read.h"
 #include "lhk_commvq_unpack.h"
 #include "lhk_commvq_score.h"
 #include "lhk_commvq_accumulate.h"
+#include "lhk_commvq_product_accumulate.h"
 #include "lhk_commvq_train.h"

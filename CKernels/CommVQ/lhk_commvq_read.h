@@ -43,9 +43,14 @@ LHK_ALWAYS_INLINE void LHK_NAME(widen_row)(const uint16_t *row, int64_t n, float
     }
 }
 
-/// Sums of all levels of 64 tokens' codes.
+/// Sums of all levels of 64 tokens' codes, in units of the pairs' steps.
 LHK_ALWAYS_INLINE void LHK_NAME(all_sums)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head,
                                           const uint8_t *codes, int16_t (*sums)[2][LHK_COMMVQ_BLOCK]) {
+    if (lhk_commvq(store)->product) {
+        const lhk_commvq_side_tables t = lhk_commvq_side_at(store, &l->key, head);
+        LHK_NAME(product_sums)(&t, l->pairs, codes, sums);
+        return;
+    }
     const int64_t stage_bytes = (int64_t)LHK_COMMVQ_STAGE * l->pairs * 32;
     const int8_t *table = (const int8_t *)lhk_commvq_at(store, l->key_table) + (int64_t)head * l->stages * stage_bytes;
     const int32_t *exponents = (const int32_t *)(const void *)lhk_commvq_at(store, l->key_exponent) + head * l->stages;
@@ -98,10 +103,14 @@ static void LHK_NAME(read_value)(const lhk_instance *store, const lhk_commvq_lay
         for (int64_t c = 0; c < l->dim_v; c++) out[c] = lhk_bf16_to_f32(row[c]);
         return;
     }
-    const uint8_t *from = lhk_commvq_value_bits(l, lhk_commvq_block(store, l, token), head) + t / 4 * (l->value_bits / 2);
-    uint8_t bit[LHK_COMMVQ_MAX_BITS];
-    for (uint32_t k = 0; k < l->value_bits; k++) bit[k] = from[k / 2] >> (k % 2 * 4 + (uint32_t)(t % 4)) & 1;
-    LHK_NAME(sum_rows)(store, l, head, bit, out);
+    if (lhk_commvq(store)->product) {
+        LHK_NAME(product_value)(store, l, head, token, out);
+    } else {
+        const uint8_t *from = lhk_commvq_value_bits(l, lhk_commvq_block(store, l, token), head) + t / 4 * (l->value_bits / 2);
+        uint8_t bit[LHK_COMMVQ_MAX_BITS];
+        for (uint32_t k = 0; k < l->value_bits; k++) bit[k] = from[k / 2] >> (k % 2 * 4 + (uint32_t)(t % 4)) & 1;
+        LHK_NAME(sum_rows)(store, l, head, bit, out);
+    }
     for (int64_t c = 0; c < l->dim_v; c++) out[c] *= tile->value_scales[i];
 }
 

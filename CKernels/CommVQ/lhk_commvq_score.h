@@ -7,6 +7,8 @@
 ///       each pair x += x_a - y_b, y += y_a + x_b over 8 levels of codes [8][64], table [pairs][8][x, y][16]; `first` sets
 ///   LHK_NAME(dots)(rows, pairs, sums, turns, q, acc)   acc[r][t] = sum over pairs of q_r . turned(sums): turned with cosines
 ///       and sines of 2^14, each product rounded to 16 bits after a shift by 15; q [rows][pairs][2]
+///   LHK_NAME(product_scores)(rows, tables, pairs, codes, ahead, turns, bytes, q, acc)   the same of codes of form=product, turned by
+///       words or by bytes (LHK_COMMVQ_TURN_BYTES): turned keys are 128 or 127 times their steps
 ///   LHK_NAME(add)(sum, x, factor)   sum += x * factor, 16 floats, rounded once or twice
 ///   LHK_NAME(bit_dots)(rows, bits, n, w, acc)   acc[r][k] = sum over 64 tokens of w_r[t] where bit k of token t is set
 
@@ -22,6 +24,7 @@ static void LHK_NAME(take_queries)(const lhk_instance *store, const lhk_commvq_l
     const uint16_t *channels = (const uint16_t *)(const void *)lhk_commvq_at(store, l->channels);
     const float *steps = lhk_commvq_floats_at(store, l->key_step) + head * l->pairs;
     const int64_t pairs = l->pairs;
+    const float unit = LHK_COMMVQ_TURN_BYTES && lhk_commvq(store)->product ? 256.0f / 127 : 2;
     for (int32_t r = 0; r < rows; r++, q += ldq) {
         float *to = out->q[r], most = 0;
         lhk_commvq_floats lengths = {0}, longest = {0};
@@ -45,7 +48,7 @@ static void LHK_NAME(take_queries)(const lhk_instance *store, const lhk_commvq_l
         const bool usable = sum > 1e-30f && sum < 1e30f;
         const float factor = usable ? fminf(90000 / (1.41422f * sum), 32000 / most) : 0;
         for (int64_t c = 0; c < 2 * pairs; c++) to[c] = usable ? to[c] * factor : 0;
-        out->factor[r] = usable ? 2 / factor : sum <= 1e-30f ? 0 : NAN;
+        out->factor[r] = usable ? unit / factor : sum <= 1e-30f ? 0 : NAN;
     }
 }
 
@@ -130,12 +133,18 @@ static void LHK_NAME(score_list)(const lhk_instance *store, const lhk_commvq_lay
 /// Scores of tokens [begin, end) of one block that are codes. `scores` is for token `begin`.
 LHK_ALWAYS_INLINE void LHK_NAME(score_block)(const int rows, const lhk_instance *store, const lhk_commvq_layout *l,
                                              uint8_t *block, const LHK_NAME(queries) * q, int64_t begin, int64_t end,
-                                             const int16_t (*sums)[2][LHK_COMMVQ_BLOCK], float *scores, int64_t lds) {
+                                             const int16_t (*sums)[2][LHK_COMMVQ_BLOCK],
+                                             const lhk_commvq_side_tables *tables, const uint8_t *codes,
+                                             const lhk_commvq_ahead *ahead, float *scores, int64_t lds) {
     _Alignas(64) int16_t turned[LHK_COMMVQ_ROWS * LHK_COMMVQ_MAX_DIM];
     _Alignas(64) int32_t acc[LHK_COMMVQ_ROWS][LHK_COMMVQ_BLOCK];
     _Alignas(64) float scales[LHK_COMMVQ_BLOCK], out[LHK_COMMVQ_BLOCK];
     LHK_NAME(turn_queries)(store, l, begin, q, rows, turned);
-    LHK_NAME(dots)(rows, l->pairs, sums, (const int16_t *)(const void *)lhk_commvq_at(store, l->turn_token), turned, acc);
+    const int16_t *turns = (const int16_t *)(const void *)lhk_commvq_at(store, l->turn_token);
+    if (tables)
+        LHK_NAME(product_scores)(rows, tables, l->pairs, codes, ahead, turns, (const void *)lhk_commvq_at(store, l->turn_bytes),
+                                 turned, acc);
+    else LHK_NAME(dots)(rows, l->pairs, sums, turns, turned, acc);
     for (int i = 0; i < LHK_COMMVQ_BLOCK; i += 16)
         LHK_NAME(halves)((const uint16_t *)(const void *)block + i, (lhk_commvq_floats *)(void *)(scales + i));
     const int64_t t = begin % LHK_COMMVQ_BLOCK;
@@ -155,6 +164,9 @@ void LHK_NAME(score)(const lhk_instance *store, uint32_t head, const float *q, i
     }
     _Alignas(64) int16_t sums[LHK_COMMVQ_MAX_PAIRS][2][LHK_COMMVQ_BLOCK];
     LHK_NAME(queries) queries[2];
+    lhk_commvq_side_tables product;
+    const lhk_commvq_side_tables *tables = state->product ? &product : NULL;
+    if (tables) product = lhk_commvq_side_at(store, &l.key, head);
     const int64_t first = keys->begin, last = keys->begin + keys->count;
     const int64_t codes = lhk_max(first, lhk_min(last, state->encoded)), low = lhk_min(lhk_max(first, state->sinks), codes);
     for (int32_t r0 = 0; r0 < rows; r0 += 2 * LHK_COMMVQ_ROWS) {
@@ -165,11 +177,14 @@ void LHK_NAME(score)(const lhk_instance *store, uint32_t head, const float *q, i
         for (int64_t begin = low, end; begin < codes; begin = end) {
             end = lhk_min(codes, (begin / LHK_COMMVQ_BLOCK + 1) * LHK_COMMVQ_BLOCK);
             uint8_t *block = lhk_commvq_block(store, &l, begin);
-            LHK_NAME(all_sums)(store, &l, head, lhk_commvq_key_codes(&l, block, head), sums);
+            const uint8_t *key_codes = lhk_commvq_key_codes(&l, block, head);
+            const lhk_commvq_ahead ahead = {key_codes + (end < codes ? l.block_stride : 0),
+                                            lhk_commvq_value_bits(&l, block, head), l.levels};
+            if (!state->product) LHK_NAME(all_sums)(store, &l, head, key_codes, sums);
             for (int32_t r = 0; r < n; r += LHK_COMMVQ_ROWS) {
                 float *to = scores + (r0 + r) * lds + begin - first;
                 const LHK_NAME(queries) *some = &queries[r / LHK_COMMVQ_ROWS];
-#define LHK_COMMVQ_CALL(R) case R: LHK_NAME(score_block)(R, store, &l, block, some, begin, end, sums, to, lds); break;
+#define LHK_COMMVQ_CALL(R) case R: LHK_NAME(score_block)(R, store, &l, block, some, begin, end, sums, tables, key_codes, &ahead, to, lds); break;
                 switch (lhk_min(LHK_COMMVQ_ROWS, n - r)) { LHK_COMMVQ_EACH(LHK_COMMVQ_CALL) }
 #undef LHK_COMMVQ_CALL
             }

@@ -9,6 +9,8 @@
 ///   a block      f16 key scale [64], f16 value scale [64], then per KV head
 ///                key codes [R][64 tokens], a byte a | b << 4 at the token's place, and value bits
 ///                [16 quads of tokens][N/16][8 bytes], in which bit 4 * lane + i is bit `lane` of token i of the quad
+/// With form=product (lhk_commvq_product.h) the tables are others, and a head's codes are, of keys and of values,
+///                [bits * head_dim / 8][64 tokens], a byte the codes of levels 2i and 2i + 1 at the token's place
 #ifndef LHK_COMMVQ_STORE_H
 #define LHK_COMMVQ_STORE_H
 
@@ -21,17 +23,19 @@
 #define LHK_COMMVQ_STAGE 8        ///< levels whose sum is kept within a byte
 #define LHK_COMMVQ_MAX_DIM 256
 #define LHK_COMMVQ_MAX_PAIRS (LHK_COMMVQ_MAX_DIM / 2)
-#define LHK_COMMVQ_MAX_LEVELS (2 * LHK_COMMVQ_MAX_DIM / 8)
-#define LHK_COMMVQ_MAX_STAGES (LHK_COMMVQ_MAX_LEVELS / LHK_COMMVQ_STAGE)
+#define LHK_COMMVQ_MAX_LEVELS (3 * LHK_COMMVQ_MAX_DIM / 8)  ///< bytes of codes of a token's key or value
+#define LHK_COMMVQ_MAX_STAGES (2 * LHK_COMMVQ_MAX_DIM / 8 / LHK_COMMVQ_STAGE)
 #define LHK_COMMVQ_MAX_BITS (2 * LHK_COMMVQ_MAX_DIM)
 #define LHK_COMMVQ_TURNS 64       ///< blocks per entry of the table of far turns
+#define LHK_COMMVQ_KEY_BIAS 64     ///< form=product: what tables of keys have too much; sums of a channel's tables are 1 to 127
+#define LHK_COMMVQ_VALUE_BIAS 128  ///< the same of values; sums are 1 to 255
 #define LHK_COMMVQ_NAN 0x7e00u    ///< scale of a token that held an infinity or NaN, or too large a norm
 
 typedef struct lhk_commvq_state {
     const lhk_variant *variant;
     uint32_t kv_heads, dim_k, dim_v;
     uint16_t bits, sinks, recent;
-    uint16_t reserved;
+    uint16_t product;    ///< form=product
     _Atomic uint32_t values_nonfinite;
     int64_t capacity, length;
     int64_t encoded;     ///< tokens [sinks, encoded) are codes; the others are exact rows
@@ -66,6 +70,26 @@ static inline lhk_commvq_value_tables lhk_commvq_value_tables_at(float *at, uint
 /// Orders the rows [bits][dim] and fills `out`.
 void lhk_commvq_prepare_values(int64_t bits, int64_t dim, float *rows, const float *offset, lhk_commvq_value_tables *out);
 
+/// form=product: levels of keys or of values. A unit, a rotary pair or an axis, has `members` channels: u, and units + u.
+typedef struct lhk_commvq_side {
+    uint32_t dim, units, members;
+    uint32_t levels;   ///< nibbles of a token's code
+    uint32_t entries;  ///< most tables, one per unit and level that it takes part in: units + levels
+    uint64_t table;    ///< u8 [kv_heads][entries][members][16], those of a unit side by side; their sum is the channel's
+                       ///< number of steps and a bias, 64 for keys, 128 for values
+    uint64_t level;    ///< u16 [kv_heads][entries]: the level that a table is of
+    uint64_t first;    ///< u16 [kv_heads][units + 1]: where a unit's tables begin; it has one or more
+    uint64_t support;  ///< u16 [kv_heads][levels][8]: channels of a level, then 0xffff
+    uint64_t vectors;  ///< f32 [kv_heads][levels][8][16]: what a code adds to these
+    uint64_t norms;    ///< f32 [kv_heads][levels][16]: halves of the squared lengths of codes' vectors
+} lhk_commvq_side;
+
+/// Turns of a pair by the tokens of a block, times 127, for products with bytes (x, y) + LHK_COMMVQ_KEY_BIAS side by side.
+typedef struct lhk_commvq_turn_bytes {
+    int8_t x[LHK_COMMVQ_BLOCK][2], y[LHK_COMMVQ_BLOCK][2];            ///< (cos, -sin) and (sin, cos)
+    int16_t x_bias[LHK_COMMVQ_BLOCK], y_bias[LHK_COMMVQ_BLOCK];       ///< what the bias adds to such products
+} lhk_commvq_turn_bytes;
+
 /// Sizes, and offsets from the state's start in bytes.
 typedef struct lhk_commvq_layout {
     uint32_t kv_heads, dim_k, dim_v, pairs, levels, stages, value_bits, slots;
@@ -78,6 +102,11 @@ typedef struct lhk_commvq_layout {
     uint64_t value_rows;     ///< f32 [kv_heads][N][head_dim_v], norms ascending
     uint64_t value_search;   ///< f32 [kv_heads]: lhk_commvq_value_tables
     uint64_t value_offset;   ///< f32 [kv_heads][head_dim_v]
+    lhk_commvq_side key, value;  ///< form=product, as the next three; there value_rows are [kv_heads][head_dim_v][head_dim_v]
+    uint64_t key_base;       ///< f32 [kv_heads][head_dim_k], planar, of weighted keys: what is there before levels
+    uint64_t axes;           ///< f32 [kv_heads][head_dim_v][head_dim_v]: value_rows per step are these per unit of length
+    uint64_t axis_offset;    ///< f32 [kv_heads][head_dim_v]: value_offset along the axes
+    uint64_t turn_bytes;     ///< form=product: lhk_commvq_turn_bytes [P], turn_token as bytes
     uint64_t turn_token;     ///< i16 [P][cos, sin][64 tokens of a block], times 2^14
     uint64_t turn_rows;      ///< f32 [64 tokens][cos, sin][P]: the same turns, by tokens
     uint64_t turn_block;     ///< f32 [64][cos, sin][P]: of block u's first token, u modulo 64
@@ -97,6 +126,18 @@ static inline uint64_t lhk_commvq_take(uint64_t *at, uint64_t count, uint64_t si
     return begin;
 }
 
+static inline lhk_commvq_side lhk_commvq_take_side(uint64_t *at, uint64_t heads, uint32_t bits, uint32_t dim, uint32_t members) {
+    lhk_commvq_side s = {.dim = dim, .units = dim / members, .members = members, .levels = bits * dim / 4};
+    s.entries = s.units + s.levels;
+    s.table = lhk_commvq_take(at, heads * s.entries * members, 16);
+    s.level = lhk_commvq_take(at, heads * s.entries, 2);
+    s.first = lhk_commvq_take(at, heads * (s.units + 1), 2);
+    s.support = lhk_commvq_take(at, heads * s.levels * LHK_COMMVQ_PRODUCT_WIDTH, 2);
+    s.vectors = lhk_commvq_take(at, heads * s.levels * LHK_COMMVQ_PRODUCT_WIDTH * 16, 4);
+    s.norms = lhk_commvq_take(at, heads * s.levels * 16, 4);
+    return s;
+}
+
 /// Dimensions are checked, so nothing overflows but the blocks of a capacity, which `sizes` checks.
 static inline lhk_commvq_layout lhk_commvq_layout_of(const lhk_commvq_state *s) {
     lhk_commvq_layout l = {.kv_heads = s->kv_heads, .dim_k = s->dim_k, .dim_v = s->dim_v, .pairs = s->dim_k / 2,
@@ -105,16 +146,26 @@ static inline lhk_commvq_layout lhk_commvq_layout_of(const lhk_commvq_state *s) 
     l.stages = l.levels / LHK_COMMVQ_STAGE;
     const uint64_t heads = l.kv_heads, pairs = l.pairs, levels = l.levels, bits = l.value_bits, dv = l.dim_v;
     uint64_t at = LHK_COMMVQ_HEADER;
-    l.key_table = lhk_commvq_take(&at, heads * levels * pairs, 32);
     l.key_step = lhk_commvq_take(&at, heads * pairs, 4);
     l.key_weight = lhk_commvq_take(&at, heads * pairs, 4);
-    l.key_exponent = lhk_commvq_take(&at, heads * l.stages, 4);
-    l.key_norm = lhk_commvq_take(&at, heads * levels * 16, 4);
-    l.key_cross = lhk_commvq_take(&at, heads * levels * 256, 4);
-    l.value_rows = lhk_commvq_take(&at, heads * bits * dv, 4);
-    l.value_search = lhk_commvq_take(&at, heads * lhk_commvq_search_floats(l.value_bits, l.dim_v), 4);
+    if (s->product) {
+        l.key = lhk_commvq_take_side(&at, heads, s->bits, l.dim_k, 2);
+        l.value = lhk_commvq_take_side(&at, heads, s->bits, l.dim_v, 1);
+        l.key_base = lhk_commvq_take(&at, heads * l.dim_k, 4);
+        l.axes = lhk_commvq_take(&at, heads * dv * dv, 4);
+        l.axis_offset = lhk_commvq_take(&at, heads * dv, 4);
+        l.value_rows = lhk_commvq_take(&at, heads * dv * dv, 4);
+    } else {
+        l.key_table = lhk_commvq_take(&at, heads * levels * pairs, 32);
+        l.key_exponent = lhk_commvq_take(&at, heads * l.stages, 4);
+        l.key_norm = lhk_commvq_take(&at, heads * levels * 16, 4);
+        l.key_cross = lhk_commvq_take(&at, heads * levels * 256, 4);
+        l.value_rows = lhk_commvq_take(&at, heads * bits * dv, 4);
+        l.value_search = lhk_commvq_take(&at, heads * lhk_commvq_search_floats(l.value_bits, l.dim_v), 4);
+    }
     l.value_offset = lhk_commvq_take(&at, heads * dv, 4);
     l.turn_token = lhk_commvq_take(&at, pairs * 2 * LHK_COMMVQ_BLOCK, 2);
+    if (s->product) l.turn_bytes = lhk_commvq_take(&at, pairs, sizeof(lhk_commvq_turn_bytes));
     l.turn_rows = lhk_commvq_take(&at, LHK_COMMVQ_BLOCK * 2 * pairs, 4);
     l.turn_block = lhk_commvq_take(&at, LHK_COMMVQ_TURNS * 2 * pairs, 4);
     l.turn_far = lhk_commvq_take(&at, ((uint64_t)s->capacity / (LHK_COMMVQ_TURNS * LHK_COMMVQ_BLOCK) + 1) * 2 * pairs, 4);
@@ -185,6 +236,17 @@ static inline uint16_t *lhk_commvq_exact(const lhk_instance *store, const lhk_co
 lhk_status lhk_commvq_check_tables(const lhk_problem *problem, const lhk_commvq_state *shape, lhk_error *error);
 /// Fills the tables of a state whose header is set.
 lhk_status lhk_commvq_fill_tables(const lhk_problem *problem, lhk_instance *store, lhk_error *error);
+/// The same for form=product.
+lhk_status lhk_commvq_check_product(const lhk_problem *problem, const lhk_commvq_state *shape, lhk_error *error);
+lhk_status lhk_commvq_fill_product(const lhk_problem *problem, lhk_instance *store, lhk_error *error);
+/// Numbers that could make a table overflow, or were never meant to be in one, of a parameter.
+lhk_status lhk_commvq_check_numbers(const char *name, const float *numbers, uint64_t count, uint32_t layer, lhk_error *error);
+/// Of weights, which are divided by.
+lhk_status lhk_commvq_check_weights(const char *name, const float *weights, uint64_t count, uint32_t layer, lhk_error *error);
+/// A number of about normal distribution, from a seed and an index.
+double lhk_commvq_normal(int64_t seed, uint64_t index);
+/// Turns and the hash of the tables, once these are there.
+lhk_status lhk_commvq_finish_tables(const lhk_problem *problem, bool random, lhk_instance *store, lhk_error *error);
 /// The model's channel of each planar one: first members of the rotary pairs, then second ones.
 void lhk_commvq_pair_channels(uint32_t head_dim, uint32_t rotated, uint32_t interleaved, uint16_t *out);
 /// Fills the tables of turns and the order of channels.
@@ -208,6 +270,7 @@ void lhk_commvq_load_row(const lhk_commvq_append_job *job, int64_t token, uint32
 typedef struct lhk_commvq_variant {
     lhk_commvq_encode_step *encode;
     double speed;  ///< channels per nanosecond of one worker at 2 bits, estimated; only ratios matter
+    double product_speed;  ///< the same with form=product, at any bits
 } lhk_commvq_variant;
 
 extern const lhk_life_ops lhk_commvq_life_ops;

@@ -46,13 +46,12 @@ static lhk_status find(const lhk_problem *problem, const lhk_commvq_state *shape
 
 lhk_status lhk_commvq_check_tables(const lhk_problem *problem, const lhk_commvq_state *shape, lhk_error *error) {
     source from;
-    return find(problem, shape, &from, error);
+    return shape->product ? lhk_commvq_check_product(problem, shape, error) : find(problem, shape, &from, error);
 }
 
 // ---- random codebooks ----
 
-/// A number of about normal distribution, from an index.
-static double normal(int64_t seed, uint64_t index) {
+double lhk_commvq_normal(int64_t seed, uint64_t index) {
     double sum = -2;
     for (uint64_t i = 0; i < 4; i++) {
         uint64_t x = (uint64_t)seed * 0x9e3779b97f4a7c15u + index * 4 + i;
@@ -68,14 +67,14 @@ static double key_entry(const source *from, uint64_t head, uint64_t level, uint6
     uint64_t index = ((head * l->levels + level) * LEVEL_CODES + code) * l->dim_k + channel;
     if (from->seed < 0) return (double)from->keys[index];
     // As long as the best of 256 random centres wants them, for a residual that shrinks level by level.
-    return normal(from->seed, index) * 2.4 / l->dim_k * pow(1 - 4.0 / l->dim_k, (double)level) / sqrt((double)l->kv_heads);
+    return lhk_commvq_normal(from->seed, index) * 2.4 / l->dim_k * pow(1 - 4.0 / l->dim_k, (double)level) / sqrt((double)l->kv_heads);
 }
 
 static double value_entry(const source *from, uint64_t head, uint64_t bit, uint64_t channel) {
     const lhk_commvq_layout *l = &from->layout;
     uint64_t index = (head * l->value_bits + bit) * l->dim_v + channel;
     if (from->seed < 0) return (double)from->values[index];
-    return normal(from->seed + 1, index) * 2 / sqrt((double)l->value_bits * l->kv_heads * l->dim_v);
+    return lhk_commvq_normal(from->seed + 1, index) * 2 / sqrt((double)l->value_bits * l->kv_heads * l->dim_v);
 }
 
 // ---- keys ----
@@ -180,45 +179,59 @@ static void fill_values(const source *from, lhk_instance *store, uint64_t head) 
     lhk_commvq_prepare_values((int64_t)bits, (int64_t)dim, rows, offset, &tables);
 }
 
-/// Numbers that could make a table overflow, or were never meant to be in one.
-static lhk_status check_numbers(const source *from, uint32_t layer, lhk_error *error) {
-    const lhk_commvq_layout *l = &from->layout;
-    for (uint64_t n = 0; n < (uint64_t)l->kv_heads * l->pairs; n++)
-        if (!(from->weights[n] >= 0x1p-20f && from->weights[n] <= 0x1p20f))
-            return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "commvq: parameter 'commvq.key_weight' of layer %u holds %g, beyond "
-                            "2^-20 and 2^20", layer, (double)from->weights[n]);
-    const struct {
-        const char *name;
-        const float *numbers;
-        uint64_t count;
-    } all[] = {{"commvq.key_codebook", from->keys, (uint64_t)l->kv_heads * l->levels * LEVEL_CODES * l->dim_k},
-               {"commvq.value_codebook", from->values, (uint64_t)l->kv_heads * l->value_bits * l->dim_v},
-               {"commvq.value_offset", from->offsets, (uint64_t)l->kv_heads * l->dim_v}};
-    for (int i = 0; i < 3; i++)
-        for (uint64_t n = 0; n < all[i].count; n++)
-            if (!(fabsf(all[i].numbers[n]) <= 0x1p20f))
-                return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "commvq: parameter '%s' of layer %u holds %g, beyond 2^20",
-                                all[i].name, layer, (double)all[i].numbers[n]);
+lhk_status lhk_commvq_check_weights(const char *name, const float *weights, uint64_t count, uint32_t layer, lhk_error *error) {
+    for (uint64_t n = 0; n < count; n++)
+        if (!(weights[n] >= 0x1p-20f && weights[n] <= 0x1p20f))
+            return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "commvq: parameter '%s' of layer %u holds %g, beyond 2^-20 and 2^20",
+                            name, layer, (double)weights[n]);
     return LHK_OK;
 }
 
-lhk_status lhk_commvq_fill_tables(const lhk_problem *problem, lhk_instance *store, lhk_error *error) {
+lhk_status lhk_commvq_check_numbers(const char *name, const float *numbers, uint64_t count, uint32_t layer, lhk_error *error) {
+    for (uint64_t n = 0; n < count; n++)
+        if (!(fabsf(numbers[n]) <= 0x1p20f))
+            return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "commvq: parameter '%s' of layer %u holds %g, beyond 2^20", name,
+                            layer, (double)numbers[n]);
+    return LHK_OK;
+}
+
+static lhk_status check_source(const source *from, uint32_t layer, lhk_error *error) {
+    const lhk_commvq_layout *l = &from->layout;
+    const uint64_t heads = l->kv_heads;
+    lhk_status status = lhk_commvq_check_weights("commvq.key_weight", from->weights, heads * l->pairs, layer, error);
+    if (!status)
+        status = lhk_commvq_check_numbers("commvq.key_codebook", from->keys, heads * l->levels * LEVEL_CODES * l->dim_k, layer,
+                                          error);
+    if (!status)
+        status = lhk_commvq_check_numbers("commvq.value_codebook", from->values, heads * l->value_bits * l->dim_v, layer, error);
+    return status ? status : lhk_commvq_check_numbers("commvq.value_offset", from->offsets, heads * l->dim_v, layer, error);
+}
+
+lhk_status lhk_commvq_finish_tables(const lhk_problem *problem, bool random, lhk_instance *store, lhk_error *error) {
     lhk_commvq_state *state = (lhk_commvq_state *)store;
-    source from;
-    lhk_status status = find(problem, state, &from, error);
-    if (!status && from.seed < 0) status = check_numbers(&from, lhk_problem_layer(problem), error);
-    if (!status) status = lhk_commvq_fill_turns(problem, from.seed >= 0, store, error);
+    const lhk_commvq_layout l = lhk_commvq_layout_of(state);
+    lhk_status status = lhk_commvq_fill_turns(problem, random, store, error);
     if (status) return status;
-    for (uint64_t head = 0; head < state->kv_heads; head++) {
-        fill_keys(&from, store, head);
-        fill_values(&from, store, head);
-    }
     uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a, by words: all tables are whole ones
-    for (uint64_t at = LHK_COMMVQ_HEADER; at < from.layout.turn_token; at += 8) {
+    for (uint64_t at = LHK_COMMVQ_HEADER; at < l.turn_token; at += 8) {
         uint64_t word;
         memcpy(&word, lhk_commvq_at(store, at), 8);
         hash = (hash ^ word) * 0x100000001b3u;
     }
     state->codebooks = hash;
     return LHK_OK;
+}
+
+lhk_status lhk_commvq_fill_tables(const lhk_problem *problem, lhk_instance *store, lhk_error *error) {
+    lhk_commvq_state *state = (lhk_commvq_state *)store;
+    if (state->product) return lhk_commvq_fill_product(problem, store, error);
+    source from;
+    lhk_status status = find(problem, state, &from, error);
+    if (!status && from.seed < 0) status = check_source(&from, lhk_problem_layer(problem), error);
+    if (status) return status;
+    for (uint64_t head = 0; head < state->kv_heads; head++) {
+        fill_keys(&from, store, head);
+        fill_values(&from, store, head);
+    }
+    return lhk_commvq_finish_tables(problem, from.seed >= 0, store, error);
 }

@@ -2,7 +2,7 @@
 /// Training of a layer's codebooks: the call, its tasks, and what is done once per head.
 #include "lhk_commvq_train_plan.h"
 
-#define LHK_COMMVQ_VARIANT(word, isa, rate)                               \
+#define LHK_COMMVQ_VARIANT(word, isa, rate, product_rate)                               \
     void lhk_commvq_##word##_train_keys(lhk_commvq_training *t);          \
     void lhk_commvq_##word##_train_values(lhk_commvq_training *t);
 #include "lhk_commvq_variants.inc"
@@ -15,7 +15,7 @@ static const struct {
     lhk_isa isa;
     train_step *keys, *values;
 } steps[] = {
-#define LHK_COMMVQ_VARIANT(word, isa, rate) {isa, lhk_commvq_##word##_train_keys, lhk_commvq_##word##_train_values},
+#define LHK_COMMVQ_VARIANT(word, isa, rate, product_rate) {isa, lhk_commvq_##word##_train_keys, lhk_commvq_##word##_train_values},
 #include "lhk_commvq_variants.inc"
 #undef LHK_COMMVQ_VARIANT
 };

@@ -5,7 +5,7 @@
 #define SAMPLE 2048      // tokens by which levels are shared out
 #define WARM_STEPS 2     // of k-means between two turns of the axes
 
-#define LHK_COMMVQ_VARIANT(word, isa, rate) lhk_commvq_nearest_step lhk_commvq_##word##_nearest_codes;
+#define LHK_COMMVQ_VARIANT(word, isa, rate, product_rate) lhk_commvq_nearest_step lhk_commvq_##word##_nearest_codes;
 #include "lhk_commvq_variants.inc"
 #undef LHK_COMMVQ_VARIANT
 
@@ -14,7 +14,7 @@ static const struct {
     lhk_isa isa;
     lhk_commvq_nearest_step *nearest;
 } searches[] = {
-#define LHK_COMMVQ_VARIANT(word, isa, rate) {isa, lhk_commvq_##word##_nearest_codes},
+#define LHK_COMMVQ_VARIANT(word, isa, rate, product_rate) {isa, lhk_commvq_##word##_nearest_codes},
 #include "lhk_commvq_variants.inc"
 #undef LHK_COMMVQ_VARIANT
 };

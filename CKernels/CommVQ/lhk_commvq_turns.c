@@ -13,6 +13,18 @@ static void put(float *to, uint32_t pairs, const double *frequencies, double pos
     }
 }
 
+static void put_bytes(const double *frequencies, uint32_t pairs, lhk_commvq_turn_bytes *out) {
+    for (uint32_t j = 0; j < pairs; j++)
+        for (int t = 0; t < LHK_COMMVQ_BLOCK; t++) {
+            const int c = (int)lrint(127 * cos(t * frequencies[j])), s = (int)lrint(127 * sin(t * frequencies[j]));
+            out[j].x[t][0] = out[j].y[t][1] = (int8_t)c;
+            out[j].x[t][1] = (int8_t)-s;
+            out[j].y[t][0] = (int8_t)s;
+            out[j].x_bias[t] = (int16_t)(LHK_COMMVQ_KEY_BIAS * (c - s));
+            out[j].y_bias[t] = (int16_t)(LHK_COMMVQ_KEY_BIAS * (s + c));
+        }
+}
+
 void lhk_commvq_pair_channels(uint32_t head_dim, uint32_t rotated, uint32_t interleaved, uint16_t *out) {
     for (uint32_t j = 0; j < head_dim / 2; j++) {
         bool halves = j < rotated / 2 && !interleaved;  // dimensions that do not turn are paired as neighbours
@@ -41,6 +53,7 @@ lhk_status lhk_commvq_fill_turns(const lhk_problem *problem, bool random, lhk_in
             rows[t * 2 * l.pairs + j] = (float)token[j * 128 + t] * 0x1p-14f;
             rows[(t * 2 + 1) * l.pairs + j] = (float)token[j * 128 + 64 + t] * 0x1p-14f;
         }
+    if (lhk_commvq(store)->product) put_bytes(frequencies, l.pairs, (void *)lhk_commvq_at(store, l.turn_bytes));
     float *block = lhk_commvq_floats_at(store, l.turn_block);
     float *far = lhk_commvq_floats_at(store, l.turn_far);
     for (int u = 0; u < LHK_COMMVQ_TURNS; u++) put(block + u * 2 * l.pairs, l.pairs, frequencies, 64.0 * u);

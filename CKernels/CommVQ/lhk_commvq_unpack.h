@@ -61,11 +61,24 @@ static void LHK_NAME(take_nibbles)(const uint8_t *bits, int64_t n, uint8_t *out)
     }
 }
 
+/// Channels [c, c + 16) of tokens `token`, which is even, and token + 1 to a panel.
+LHK_ALWAYS_INLINE void LHK_NAME(put_values)(const lhk_panels *p, int64_t token, int64_t c, const lhk_commvq_floats *sum,
+                                            uint8_t *panel) {
+    const int64_t size = (int64_t)lhk_dtype_size(p->value_dtype);
+    uint8_t *to = panel + p->value_offset + lhk_panel_value_index(p, token, c) * size;
+    if (p->value_dtype == LHK_DTYPE_BF16) {
+        LHK_NAME(pair)((const float *)&sum[0], (const float *)&sum[1], to);
+    } else {
+        memcpy(to, &sum[0], sizeof sum[0]);
+        memcpy(to + p->padded_dim_v * size, &sum[1], sizeof sum[1]);
+    }
+}
+
 /// Values of a whole block, to token `first` on of a panel, sixteen channels at a time: sums of four rows from a table of all
 /// sixteen.
 static void LHK_NAME(unpack_values)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head,
                                     const LHK_NAME(tile) * tile, const lhk_panels *p, int64_t first, uint8_t *panel) {
-    const int64_t bits = l->value_bits, dim = l->dim_v, groups = bits / 4, size = (int64_t)lhk_dtype_size(p->value_dtype);
+    const int64_t bits = l->value_bits, dim = l->dim_v, groups = bits / 4;
     const float *rows = lhk_commvq_floats_at(store, l->value_rows) + (int64_t)head * bits * dim;
     const float *offset = lhk_commvq_floats_at(store, l->value_offset) + (int64_t)head * dim;
     lhk_commvq_floats table[LHK_COMMVQ_MAX_BITS / 4][16], row, sum[2];
@@ -89,13 +102,24 @@ static void LHK_NAME(unpack_values)(const lhk_instance *store, const lhk_commvq_
             }
             sum[0] *= tile->value_scales[t];
             sum[1] *= tile->value_scales[t + 1];
-            uint8_t *to = panel + p->value_offset + lhk_panel_value_index(p, first + t, c) * size;
-            if (p->value_dtype == LHK_DTYPE_BF16) {
-                LHK_NAME(pair)((const float *)&sum[0], (const float *)&sum[1], to);
-            } else {
-                memcpy(to, &sum[0], sizeof row);
-                memcpy(to + p->padded_dim_v * size, &sum[1], sizeof row);
+            LHK_NAME(put_values)(p, first + t, c, sum, panel);
+        }
+    }
+}
+
+/// The same with form=product.
+static void LHK_NAME(unpack_product_values)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head,
+                                            const LHK_NAME(tile) * tile, const lhk_panels *p, int64_t first, uint8_t *panel) {
+    _Alignas(64) float value[2][LHK_COMMVQ_MAX_DIM];
+    for (int64_t t = 0; t < LHK_COMMVQ_BLOCK; t += 2) {
+        for (int i = 0; i < 2; i++) LHK_NAME(product_value)(store, l, head, tile->tokens[t + i], value[i]);
+        for (int64_t c = 0; c < l->dim_v; c += 16) {
+            lhk_commvq_floats sum[2];
+            for (int i = 0; i < 2; i++) {
+                memcpy(&sum[i], value[i] + c, sizeof sum[i]);
+                sum[i] *= tile->value_scales[t + i];
             }
+            LHK_NAME(put_values)(p, first + t, c, sum, panel);
         }
     }
 }
@@ -113,7 +137,8 @@ uint32_t LHK_NAME(unpack)(const lhk_instance *store, uint32_t head, const lhk_ke
             !tile.exact[LHK_COMMVQ_BLOCK - 1]) {
             LHK_NAME(key_columns)(store, &l, head, &tile, columns);
             LHK_NAME(pack_columns)((const float (*)[LHK_COMMVQ_BLOCK])columns, l.dim_k, panels, first, block);
-            LHK_NAME(unpack_values)(store, &l, head, &tile, panels, first, block);
+            (state->product ? LHK_NAME(unpack_product_values) : LHK_NAME(unpack_values))(store, &l, head, &tile, panels, first,
+                                                                                          block);
             continue;
         }
         for (int64_t i = 0; i < tile.count; i += 16) {

@@ -98,9 +98,23 @@ static void unpack_piece(lhk_flash_walk *walk, lhk_flash_piece *piece, int64_t b
     piece->values = block + source->panels.value_offset;
 }
 
+/// Visits keys [begin, end) of a store that is asked for tiles.
+static void visit_tiles(lhk_flash_walk *walk, int64_t begin, int64_t end) {
+    for (int64_t stop; begin < end; begin = stop) {
+        const int64_t base = begin / LHK_FLASH_TILE_KEYS * LHK_FLASH_TILE_KEYS;
+        stop = lhk_min(end, base + LHK_FLASH_TILE_KEYS);
+        lhk_flash_piece piece = {.base = base, .begin = (int32_t)(begin - base), .end = (int32_t)(stop - base)};
+        walk->visit(walk->context, &piece);
+    }
+}
+
 /// Visits keys [begin, end) piece by piece. Pieces end at multiples of 256 keys and at the store's own blocks.
 static void visit_keys(lhk_flash_walk *walk, int64_t begin, int64_t end) {
     const lhk_flash_plan *plan = walk->plan;
+    if (plan->source.kind == LHK_FLASH_TILES) {
+        visit_tiles(walk, begin, end);
+        return;
+    }
     const lhk_panels *p = &plan->source.panels;
     while (begin < end) {
         int64_t block = begin / p->block_tokens * p->block_tokens;
@@ -240,8 +254,9 @@ static void visit_selection(lhk_flash_walk *walk, const lhk_selection *s) {
 /// The same for all heads of a task, block after block.
 static void visit_heads(lhk_flash_walk *walk, int64_t begin, int64_t end) {
     int64_t heads = walk->task->heads;
+    const int64_t most = walk->plan->source.kind == LHK_FLASH_TILES ? LHK_FLASH_TILE_KEYS : LHK_BLOCK_TOKENS;
     while (begin < end) {
-        int64_t stop = lhk_min(end, (begin / LHK_BLOCK_TOKENS + 1) * LHK_BLOCK_TOKENS);
+        int64_t stop = lhk_min(end, (begin / most + 1) * most);
         for (int64_t head = 0; head < heads; head++) {
             walk->turn(walk->context, head);
             visit_keys(walk, begin, stop);

@@ -17,6 +17,8 @@
 #define LHK_FLASH_ROWS_AHEAD 4     ///< rows of queries and outputs that are asked for before their turn
 #define LHK_FLASH_TARGET_TASKS 64  ///< keys are split until there are about this many tasks ...
 #define LHK_FLASH_SPLIT_KEYS 512   ///< ... but a split keeps this many keys
+#define LHK_FLASH_TILE_KEYS 2048   ///< most keys that a store scores and sums up in one call: a store of codes ends each of these
+                                   ///< with a product with its codebook
 #define LHK_FLASH_UNPACK_ROWS 24   ///< query rows of a KV head from which on blocks are unpacked rather than scored by tiles
 #define LHK_FLASH_DIRECT_PIECES 24  ///< pieces of LHK_FLASH_DIRECT_KEYS keys: blocks, cut at sinks and windows
 

@@ -69,7 +69,7 @@ static bool set_columns(lhk_flash_strip *strip, const lhk_flash_piece *piece, co
         return true;
     }
     int64_t base = piece->index ? 0 : piece->base;
-    int32_t limit = piece->index ? INT32_MAX : LHK_BLOCK_TOKENS, low = INT32_MAX, high = 0;
+    int32_t limit = piece->index ? INT32_MAX : LHK_FLASH_TILE_KEYS, low = INT32_MAX, high = 0;
     strip->sink = clamp_column(sink, base, limit);
     for (int32_t r = 0; r < strip->rows; r++) {
         strip->low[r] = clamp_column(spans[r].begin, base, limit);
