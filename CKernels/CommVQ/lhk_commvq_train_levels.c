@@ -14,21 +14,25 @@ static float distance(const lhk_commvq_sparse_level *level, int32_t code, const 
     return sum;
 }
 
-#define SEEDS 1024  // tokens that first vectors are drawn from
+#define SEEDS 512  // tokens that first vectors are drawn from
 
 /// k-means++: each next vector is a token, drawn by its squared distance to those before.
 static void draw_vectors(lhk_commvq_sparse_level *level, const float *const *x, int64_t count, uint64_t *seed) {
-    float least[SEEDS];
-    const int64_t some = count < SEEDS ? count : SEEDS;
+    float seeds[LHK_COMMVQ_PRODUCT_WIDTH][SEEDS], least[SEEDS], far[SEEDS];
+    const int64_t some = count < SEEDS ? count : SEEDS, apart = count / some;
+    for (int32_t j = 0; j < level->width; j++)
+        for (int64_t i = 0; i < some; i++) seeds[j][i] = x[j][i * apart];
+    for (int64_t i = 0; i < some; i++) least[i] = INFINITY;
     int64_t pick = lhk_commvq_random(seed, some);
     for (int32_t c = 0; c < (int32_t)LHK_COMMVQ_CODES; c++) {
-        double sum = 0;
-        for (int32_t j = 0; j < level->width; j++) level->entries[c][j] = x[j][pick * count / some];
-        for (int64_t i = 0; i < some; i++) {
-            const float d = distance(level, c, x, i * count / some);
-            least[i] = c == 0 || d < least[i] ? d : least[i];
-            sum += (double)least[i];
+        memset(far, 0, sizeof far);
+        for (int32_t j = 0; j < level->width; j++) {
+            const float at = level->entries[c][j] = seeds[j][pick];
+            for (int64_t i = 0; i < some; i++) far[i] += (seeds[j][i] - at) * (seeds[j][i] - at);
         }
+        double sum = 0;
+        for (int64_t i = 0; i < some; i++) least[i] = far[i] < least[i] ? far[i] : least[i];
+        for (int64_t i = 0; i < some; i++) sum += (double)least[i];
         double until = sum * (double)lhk_commvq_random(seed, INT64_C(1) << 40) * 0x1p-40;
         for (pick = 0; pick < some - 1 && until >= (double)least[pick]; pick++) until -= (double)least[pick];
     }
@@ -36,11 +40,17 @@ static void draw_vectors(lhk_commvq_sparse_level *level, const float *const *x, 
 
 /// Moves vectors to the means of their tokens; one without tokens to the token that lies furthest from its own.
 static void move_to_means(lhk_commvq_sparse_level *level, const float *const *x, int64_t count, const uint8_t *codes) {
-    double sums[LHK_COMMVQ_CODES][LHK_COMMVQ_PRODUCT_WIDTH] = {{0}};
+    double sums[LHK_COMMVQ_CODES][LHK_COMMVQ_PRODUCT_WIDTH];
     int64_t counts[LHK_COMMVQ_CODES] = {0};
     for (int64_t t = 0; t < count; t++) counts[codes[t]]++;
-    for (int32_t j = 0; j < level->width; j++)
-        for (int64_t t = 0; t < count; t++) sums[codes[t]][j] += (double)x[j][t];
+    for (int32_t j = 0; j < level->width; j++) {
+        double some[4][LHK_COMMVQ_CODES] = {{0}};  // four in turn: neighbours often have one code, and would wait for each other
+        int64_t t = 0;
+        for (; t + 4 <= count; t += 4)
+            for (int i = 0; i < 4; i++) some[i][codes[t + i]] += (double)x[j][t + i];
+        for (; t < count; t++) some[0][codes[t]] += (double)x[j][t];
+        for (uint32_t c = 0; c < LHK_COMMVQ_CODES; c++) sums[c][j] = some[0][c] + some[1][c] + (some[2][c] + some[3][c]);
+    }
     int64_t far = -1;
     for (int32_t c = 0; c < (int32_t)LHK_COMMVQ_CODES; c++) {
         if (counts[c]) continue;

@@ -54,10 +54,10 @@ int64_t lhk_commvq_scratch_floats(int64_t dim, int64_t bits);
 /// Whether samples can be trained on; the reason if not.
 lhk_status lhk_commvq_check_samples(const lhk_commvq_samples *s, uint32_t most_bits, lhk_error *error);
 /// What errors of each pair of a head's keys count: the length that its queries have there, over the mean one, from 1/8 up.
-/// `channels`: of planar keys, by lhk_commvq_pair_channels.
 void lhk_commvq_take_weights(const lhk_commvq_samples *s, const uint16_t *channels, uint32_t head, float *out);
-/// Inverse norms of tokens over all heads, [tokens], from rows [heads][tokens][dim]; 0 where there is none.
-void lhk_commvq_take_norms(const float *rows, uint32_t heads, int64_t tokens, int64_t dim, float *out);
+/// Inverse norms of tokens over all heads, of keys and then of values, [2][tokens + check], 0 where there is none; to be freed.
+/// Null: no memory. `channels`: of planar keys, gets lhk_commvq_pair_channels.
+float *lhk_commvq_take_scales(const lhk_commvq_samples *s, uint16_t *channels);
 /// Turns the symmetric matrix m [n][n] into its eigenvalues, on the diagonal, and v into the eigenvectors, its rows (Jacobi).
 void lhk_commvq_diagonalise(double *m, double *v, int64_t n);
 

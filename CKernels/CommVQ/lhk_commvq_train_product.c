@@ -192,14 +192,9 @@ lhk_status lhk_commvq_train_product(const lhk_host *host, const lhk_commvq_sampl
     product_call call = {.samples = samples, .out = out};
     for (size_t i = 0; i < sizeof searches / sizeof *searches; i++)
         if (!(searches[i].isa & ~host->isa)) call.nearest = searches[i].nearest;
-    const uint32_t rotated = samples->rotated ? samples->rotated : samples->head_dim_k;
-    lhk_commvq_pair_channels(samples->head_dim_k, rotated, samples->interleaved, call.channels);
-    const int64_t total = samples->tokens + samples->check;
-    call.key_scales = malloc((size_t)total * 2 * sizeof(float));
+    call.key_scales = lhk_commvq_take_scales(samples, call.channels);
     if (!call.key_scales) return lhk_fail(error, LHK_ERROR_MEMORY, -1, "commvq training: no memory");
-    call.value_scales = call.key_scales + total;
-    lhk_commvq_take_norms(samples->keys, samples->kv_heads, total, samples->head_dim_k, call.key_scales);
-    lhk_commvq_take_norms(samples->values, samples->kv_heads, total, samples->head_dim_v, call.value_scales);
+    call.value_scales = call.key_scales + samples->tokens + samples->check;
     lhk_parallel_for(host, 2 * (int64_t)samples->kv_heads, train_task, &call);
     free(call.key_scales);
     return call.failed ? lhk_fail(error, LHK_ERROR_MEMORY, -1, "commvq training: no memory") : LHK_OK;

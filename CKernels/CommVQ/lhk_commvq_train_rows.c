@@ -41,7 +41,7 @@ void lhk_commvq_take_weights(const lhk_commvq_samples *s, const uint16_t *channe
     for (int64_t j = 0; j < pairs; j++) out[j] = sum > 0 ? (float)fmax(sqrt(squares[j] / sum), 0.125) : 1;
 }
 
-void lhk_commvq_take_norms(const float *rows, uint32_t heads, int64_t tokens, int64_t dim, float *out) {
+static void take_norms(const float *rows, uint32_t heads, int64_t tokens, int64_t dim, float *out) {
     for (int64_t i = 0; i < tokens; i++) {
         double sum = 0;
         for (uint32_t h = 0; h < heads; h++)
@@ -51,6 +51,16 @@ void lhk_commvq_take_norms(const float *rows, uint32_t heads, int64_t tokens, in
             }
         out[i] = sum > 1e-24 && sum < 1e24 ? (float)(1 / sqrt(sum)) : 0;
     }
+}
+
+float *lhk_commvq_take_scales(const lhk_commvq_samples *s, uint16_t *channels) {
+    const int64_t total = s->tokens + s->check;
+    float *scales = malloc((size_t)total * 2 * sizeof *scales);
+    if (!scales) return NULL;
+    lhk_commvq_pair_channels(s->head_dim_k, s->rotated ? s->rotated : s->head_dim_k, s->interleaved, channels);
+    take_norms(s->keys, s->kv_heads, total, s->head_dim_k, scales);
+    take_norms(s->values, s->kv_heads, total, s->head_dim_v, scales + total);
+    return scales;
 }
 
 void lhk_commvq_diagonalise(double *m, double *v, int64_t n) {

@@ -8,6 +8,8 @@
 enum { ONE, TWO, THREE, FOUR, SPLIT, JOIN, SHAPES };
 
 #define MOST_UNITS 8  // of a run
+#define PASSES 2      // over all pairs of units that may be swapped
+#define REACH 8       // places in the order between them, at most
 #define STEPS 8       // of k-means for a candidate
 #define SKIPPED 255
 
@@ -28,7 +30,7 @@ typedef struct sharing {
     uint8_t order[LHK_COMMVQ_MAX_DIM];
     double variance[LHK_COMMVQ_MAX_DIM];  ///< in order
     double (*left)[MOST_UNITS + 1][SHAPES];  ///< of a run from a unit on
-    float *residual;               ///< [units * unit][stride]: what a level of each unit alone leaves, in order
+    float *residual;               ///< [dim][stride]: what a level of each unit alone leaves
     float *scratch;                ///< [LHK_COMMVQ_PRODUCT_WIDTH][stride], and codes
 } sharing;
 
@@ -96,7 +98,7 @@ static void measure_all(sharing *s, bool paired, uint64_t *seed) {
         uint8_t *codes = (uint8_t *)(s->scratch + LHK_COMMVQ_PRODUCT_WIDTH * stride);
         lhk_commvq_sparse_level level = {.width = s->unit};
         for (int32_t j = 0; j < s->unit; j++) {
-            x[j] = s->residual + (u * s->unit + j) * stride;
+            x[j] = s->residual + channel_of(s, u, j) * stride;
             memcpy(x[j], s->columns->at + channel_of(s, u, j) * stride, (size_t)stride * sizeof(float));
         }
         lhk_commvq_fit_level(&level, (const float *const *)x, s->columns, STEPS, false, seed, codes);
@@ -104,9 +106,53 @@ static void measure_all(sharing *s, bool paired, uint64_t *seed) {
     }
     for (int32_t u = 0; u < s->units; u++)
         for (int32_t n = 2; n <= most_units(SPLIT, paired) && u + n <= s->units; n++) {
-            for (int32_t j = 0; j < n * s->unit; j++) from[j] = s->residual + (u * s->unit + j) * stride;
+            for (int32_t j = 0; j < n * s->unit; j++) from[j] = s->residual + channel_of(s, u, j) * stride;
             measure(s, from, n * s->unit, 1, seed, &s->left[u][n][SPLIT]);
         }
+}
+
+/// A run of the cut.
+typedef struct chosen_run {
+    int32_t first, units, shape;
+    double left;
+} chosen_run;
+
+/// What a run leaves, with the units that are in it now.
+static double left_of(sharing *s, const chosen_run *run, uint64_t seed) {
+    const float *from[LHK_COMMVQ_PRODUCT_WIDTH];
+    double left[SHAPES];
+    const float *columns = run->shape == SPLIT ? s->residual : s->columns->at;
+    for (int32_t j = 0; j < run->units * s->unit; j++)
+        from[j] = columns + channel_of(s, run->first, j) * s->columns->stride;
+    measure(s, from, run->units * s->unit, run->shape == JOIN ? 2 : run->shape == SPLIT ? 1 : run->shape + 1, &seed, left);
+    return left[run->shape == SPLIT ? ONE : run->shape];
+}
+
+/// Swaps units of runs where that leaves less: units that depend on one another come together.
+static void swap_units(sharing *s, chosen_run *runs, int32_t count, uint64_t seed) {
+    for (int32_t r = 0; r < count; r++) runs[r].left = left_of(s, &runs[r], seed);
+    for (int pass = 0; pass < PASSES; pass++)
+        for (int32_t q = 1; q < count; q++)
+            for (int32_t r = 0; r < q; r++) {
+                chosen_run *a = &runs[r], *b = &runs[q];
+                if (a->units * b->units == 1) continue;
+                for (int32_t i = a->first; i < a->first + a->units; i++)
+                    for (int32_t j = b->first; j < b->first + b->units; j++) {
+                        if (abs(i - j) > REACH) continue;
+                        uint8_t unit = s->order[i];
+                        s->order[i] = s->order[j];
+                        s->order[j] = unit;
+                        const double of_a = left_of(s, a, seed), of_b = left_of(s, b, seed);
+                        if (of_a + of_b < (a->left + b->left) * 0.995) {
+                            a->left = of_a;
+                            b->left = of_b;
+                        } else {
+                            unit = s->order[i];
+                            s->order[i] = s->order[j];
+                            s->order[j] = unit;
+                        }
+                    }
+            }
 }
 
 /// Adds the levels of a run to the plan.
@@ -124,7 +170,7 @@ static void add_run(const sharing *s, lhk_commvq_level_plan *plan, int32_t first
 }
 
 /// Least that is left of the first i units with exactly l levels and at most e extra supports, and the way there.
-static bool cut(const sharing *s, lhk_commvq_level_plan *plan, bool paired) {
+static bool cut(sharing *s, lhk_commvq_level_plan *plan, bool paired, uint64_t *seed) {
     const int32_t levels = plan->levels, side = levels + 1, plane = side * side;
     double *least = malloc((MOST_UNITS + 1) * (size_t)plane * sizeof *least);  // of the last units
     uint8_t *choice = malloc(((size_t)s->units + 1) * (size_t)plane);
@@ -152,6 +198,8 @@ static bool cut(const sharing *s, lhk_commvq_level_plan *plan, bool paired) {
                 least[i % (MOST_UNITS + 1) * plane + at] = best;
                 choice[(int64_t)i * plane + at] = how;
             }
+    chosen_run runs[LHK_COMMVQ_PRODUCT_LEVELS];
+    int32_t count = 0;
     plan->levels = 0;
     for (int32_t i = s->units, l = levels, e = levels; i > 0;) {
         const uint8_t how = choice[(int64_t)i * plane + l * side + e];
@@ -162,8 +210,10 @@ static bool cut(const sharing *s, lhk_commvq_level_plan *plan, bool paired) {
         i -= how / SHAPES;
         l -= levels_of(how / SHAPES, how % SHAPES);
         e -= extra_of(how / SHAPES, how % SHAPES);
-        add_run(s, plan, i, how / SHAPES, how % SHAPES);
+        runs[count++] = (chosen_run){i, how / SHAPES, how % SHAPES, 0};
     }
+    if (paired) swap_units(s, runs, count, *seed);
+    for (int32_t r = 0; r < count; r++) add_run(s, plan, runs[r].first, runs[r].units, runs[r].shape);
     free(least);
     free(choice);
     return true;
@@ -180,7 +230,7 @@ bool lhk_commvq_share_levels(lhk_commvq_level_plan *plan, const lhk_commvq_colum
     if (done) {
         sort_units(&s);
         measure_all(&s, paired, seed);
-        done = cut(&s, plan, paired);
+        done = cut(&s, plan, paired, seed);
     }
     free(s.left);
     free(s.residual);
