@@ -7,7 +7,7 @@
 #define SUMMARY "1 or 2 bits per channel, attended from codes; calibration=FILE, bits, sinks, recent (arXiv 2506.18879)"
 
 // What an ISA file provides, and the descriptor with it.
-#define LHK_COMMVQ_VARIANT(word, isa, rate, product_rate)                                                                             \
+#define LHK_COMMVQ_VARIANT(word, isa, rate, product_rate)                                                                \
     lhk_commvq_encode_step lhk_commvq_##word##_encode;                                                                   \
     lhk_status lhk_commvq_##word##_read_rows(const lhk_instance *store, uint32_t head, int64_t begin, int64_t count,     \
                                              float *k, float *v, lhk_error *error);                                      \
@@ -24,7 +24,7 @@
     static const lhk_commvq_variant word##_data = {lhk_commvq_##word##_encode, rate, product_rate};                              \
     static const lhk_variant word##_variant = {                                                                          \
         .struct_size = sizeof(lhk_variant), .exactness = LHK_HEURISTIC, .isa_required = isa, .head_dim_min = 64,         \
-        .head_dim_max = LHK_COMMVQ_MAX_DIM, .head_dim_multiple = 64, .id = "longhand.commvq." #word "/1",                \
+        .head_dim_max = LHK_COMMVQ_MAX_DIM, .head_dim_multiple = 64, .id = "longhand.commvq." #word "/2",                \
         .summary = SUMMARY, .life = &lhk_commvq_life_ops, .ops = &word##_ops, .data = &word##_data};
 #include "lhk_commvq_variants.inc"
 #undef LHK_COMMVQ_VARIANT

@@ -56,13 +56,16 @@ lhk_status lhk_commvq_check_product(const lhk_problem *problem, const lhk_commvq
 
 // ---- random levels ----
 
-/// Whether a random level covers a unit: levels share the units evenly, but the last eighth of them comes on top of others.
+/// Whether a random level covers a unit. As in trained ones, the first half of the levels share the units evenly, and each of the
+/// others comes on top of one of these, every other one of keys of two.
 static bool covers(const lhk_commvq_side *side, int64_t seed, uint64_t level, uint64_t unit) {
-    const uint64_t first = side->levels - side->levels / 8, turn = (uint64_t)seed * 7 + 3;
-    if (level >= first) return (level * 5 + turn) % side->units == unit;
-    uint64_t most = WIDTH / side->members, share = (side->units + first - 1) / first;
-    if (share > most) share = most;
-    return (unit + turn) % side->units / share == level;
+    const uint64_t first = (side->levels + 1) / 2, turn = (uint64_t)seed * 7 + 3;
+    if (level >= first) {
+        const uint64_t at = (level * 5 + turn) % side->units;
+        return at == unit || (side->members == 2 && level % 2 && (at + side->units / 2) % side->units == unit);
+    }
+    const uint64_t most = WIDTH / side->members, share = (side->units + first - 1) / first;
+    return (unit + turn) % side->units / (share < most ? share : most) == level;
 }
 
 /// Entry of a level, code and channel.

@@ -24,7 +24,7 @@
         .struct_size = sizeof(lhk_variant), .exactness = CLASS_##type, .isa_required = isa_bits,        \
         .query_dtypes = FLOATS, .kv_dtypes = kv, .output_dtypes = FLOATS, .head_dim_min = 1,            \
         .head_dim_max = LHK_FLASH_MAX_HEAD_DIM, .head_dim_multiple = 1,                                 \
-        .id = "longhand.flash." #type "." #word "/1", .summary = "flash attention on " #type " panels", \
+        .id = "longhand.flash." #type "." #word "/2", .summary = "flash attention on " #type " panels", \
         .life = &lhk_flash_life_ops, .ops = &lhk_flash_attention_ops, .data = &type##_##word};
 #include "lhk_flash_variants.inc"
 #undef LHK_FLASH_VARIANT

@@ -113,9 +113,10 @@ import Testing
         let heads = Self.heads, dim = Self.dim, levels = bits * dim / 4
         let found = try #require(file.layers[0]), keys = Self.rows(seed: 1), values = Self.rows(seed: 2)
         #expect(found.map(\.name) == ["keys", "weight", "centre", "values", "axes", "offset"].map { "commvq.product_\($0)" })
-        #expect(found.map(\.shape) == [
-            [heads, levels, 16, dim], [heads, dim / 2], [heads, dim], [heads, levels, 16, dim], [heads, dim, dim], [heads, dim],
-        ])
+        #expect(
+            found.map(\.shape) == [
+                [heads, levels, 16, dim], [heads, dim / 2], [heads, dim], [heads, levels, 16, dim], [heads, dim, dim], [heads, dim],
+            ])
         for head in 0..<heads {
             func part(_ index: Int) -> [Float] {
                 let size = found[index].values.count / heads

@@ -183,9 +183,10 @@ import Testing
         #expect(changed { $0[5].values[7] = .nan }.contains("nan"))
         #expect(changed { $0[1].values[3] = 0 }.contains("product_weight"))
         #expect(changed { books in for c in 0..<9 { books[3].values[c] = 0.1 } }.contains("more than 8 channels"))
-        #expect(changed { books in
-            for level in 0..<32 { for pair in 1..<4 { books[0].values[level * 16 * 64 + pair] = 0.1 } }
-        }.contains("overlap"))
+        #expect(
+            changed { books in
+                for level in 0..<32 { for pair in 1..<4 { books[0].values[level * 16 * 64 + pair] = 0.1 } }
+            }.contains("overlap"))
     }
 
     @Test("bytes: those of codes are 1, 2 or 3 bits per channel and 32 bits per token")

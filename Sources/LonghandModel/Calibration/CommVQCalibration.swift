@@ -52,7 +52,8 @@ public struct CommVQCalibration {
     ///   - host: whose workers train.
     ///   - path: of the safetensors file to write.
     ///   - progress: called after every layer with what was found; throw from it to stop: no file is left then.
-    /// - Throws: `ModelError` for a trace that is too short, `LonghandError` for bits that the form does not have, layers that the store does not take.
+    /// - Throws: `ModelError` for a trace that is too short, `LonghandError` for bits that the form does not have, and for layers
+    ///   that the store does not take.
     public func run(
         trace: TraceFile, host: KernelHost, to path: String, progress: ([HeadError], _ done: Int) throws -> Void = { _, _ in }
     ) throws {
