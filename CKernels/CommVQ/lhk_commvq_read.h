@@ -2,6 +2,8 @@
 /// Tokens as rows of floats: `read_rows`, and what lists and unpacking take from it. Included by every ISA file after the
 /// encoder; plain arithmetic without FMA, so that all agree on every bit.
 
+#define LHK_COMMVQ_AHEAD 3  ///< listed tokens from one that is read to one that memory is asked for
+
 /// Up to 64 tokens of a head, gathered.
 typedef struct LHK_NAME(tile) {
     int64_t count;
@@ -12,6 +14,16 @@ typedef struct LHK_NAME(tile) {
     _Alignas(64) int16_t sums[LHK_COMMVQ_MAX_PAIRS][2][LHK_COMMVQ_BLOCK];  ///< of key entries
 } LHK_NAME(tile);
 
+/// Asks memory for the codes of a listed token's key, and for those of its value, which are wanted later: a line for each byte
+/// of a code.
+LHK_ALWAYS_INLINE void LHK_NAME(fetch)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, int64_t token) {
+    if (lhk_commvq_is_exact(lhk_commvq(store), token)) return;
+    const uint8_t *codes = lhk_commvq_key_codes(l, lhk_commvq_block(store, l, token), head);
+    for (uint32_t r = 0; r < l->levels; r++) __builtin_prefetch(codes + r * LHK_COMMVQ_BLOCK);
+    if (!lhk_commvq(store)->product) return;
+    for (uint32_t r = 0; r < l->value.levels / 2; r++) __builtin_prefetch(codes + l->head_values + r * LHK_COMMVQ_BLOCK, 0, 2);
+}
+
 /// Takes tokens first, first + 1, ... of `keys`; key codes of those that are codes, zeros for others.
 static void LHK_NAME(gather)(const lhk_instance *store, const lhk_commvq_layout *l, uint32_t head, const lhk_keys *keys,
                              int64_t first, bool codes, LHK_NAME(tile) * out) {
@@ -19,6 +31,8 @@ static void LHK_NAME(gather)(const lhk_instance *store, const lhk_commvq_layout 
     if (codes) memset(out->codes, 0, (size_t)l->levels * LHK_COMMVQ_BLOCK);
     for (int64_t i = 0; i < out->count; i++) {
         const int64_t token = keys->tokens ? keys->tokens[first + i] : keys->begin + first + i, t = token % LHK_COMMVQ_BLOCK;
+        if (codes && keys->tokens && first + i + LHK_COMMVQ_AHEAD < keys->count)
+            LHK_NAME(fetch)(store, l, head, keys->tokens[first + i + LHK_COMMVQ_AHEAD]);
         out->tokens[i] = token;
         out->exact[i] = lhk_commvq_is_exact(lhk_commvq(store), token);
         out->key_scales[i] = out->value_scales[i] = 0;
