@@ -4,7 +4,7 @@
 
 #include "lhk_commvq_store.h"
 
-#define SUMMARY "1 or 2 bits per channel, attended from codes; calibration=FILE, bits, sinks, recent (arXiv 2506.18879)"
+#define SUMMARY "1 to 3 bits per channel, attended from codes; calibration=FILE, form, bits, sinks, recent (arXiv 2506.18879)"
 
 // What an ISA file provides, and the descriptor with it.
 #define LHK_COMMVQ_VARIANT(word, isa, rate, product_rate)                                                                \

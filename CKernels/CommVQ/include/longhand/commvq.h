@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// CommVQ: a store of 1 or 2 bits per channel. Keys are sums of codebook vectors that commute with rotary positions, values
+/// CommVQ: a store of 1 to 3 bits per channel. Keys are sums of codebook vectors that commute with rotary positions, values
 /// are bits times a real codebook; both are read without decoding the cache. Source: arXiv 2506.18879.
 #ifndef LONGHAND_COMMVQ_H
 #define LONGHAND_COMMVQ_H
