@@ -15,8 +15,9 @@ FUZZ_INITIALIZE
 void write_seeds(const char *folder) { write_random_seeds(folder, 80); }
 
 typedef struct books {
-    lhk_parameter parameters[4];
-    lhk_option options[3];
+    lhk_parameter parameters[6];
+    uint32_t count;
+    lhk_option options[4];
     char numbers[2][24];
     lhk_position_params position;
     lhk_problem problem;
@@ -41,21 +42,54 @@ static int64_t elements(const lhk_tensor *t) {
     return count;
 }
 
-/// Codebooks of about the size that training gives, and the problem that has them; `in` says what is changed.
-static void take_books(fuzz_input *in, uint64_t seed, books *out) {
-    const int64_t heads = 1 + take_upto(in, 1), bits = 1 + take_upto(in, 1), recent = 64 * take_upto(in, 1);
-    *out = (books){.position = {.struct_size = sizeof out->position, .base = 10000, .interleaved = (uint32_t)take_upto(in, 1)}};
-    out->parameters[0] = parameter("commvq.key_codebook", 4, heads, bits * DIM / 8, LHK_COMMVQ_CODES, DIM);
-    out->parameters[1] = parameter("commvq.key_weight", 2, heads, DIM / 2, 1, 1);
-    out->parameters[2] = parameter("commvq.value_codebook", 3, heads, bits * DIM, DIM, 1);
-    out->parameters[3] = parameter("commvq.value_offset", 2, heads, DIM, 1, 1);
-    for (int p = 0; p < 4; p++) {
-        float *numbers = out->parameters[p].tensor.data;
-        for (int64_t i = 0; i < elements(&out->parameters[p].tensor); i++)
-            numbers[i] = p == 1 ? 1 + fabsf(next_uniform(&seed)) : 0.05f * next_uniform(&seed);
+/// Of form=product: levels of up to 8 channels each, and of keys 4 pairs, about as training gives them.
+static void take_levels(lhk_parameter *p, int64_t units, uint64_t *seed) {
+    const int64_t levels = p->tensor.shape[1], most = units < DIM ? 4 : 8, each = (units + levels - 1) / levels;
+    float *numbers = p->tensor.data;
+    for (int64_t i = 0; i < elements(&p->tensor); i++) {
+        const int64_t unit = i % DIM % units, level = i / (LHK_COMMVQ_CODES * DIM) % levels;
+        const bool held = unit / (each < most ? each : most) == level % units;
+        numbers[i] = held ? 0.05f * next_uniform(seed) : 0;
     }
+}
+
+/// Parameters of the form, of about the size that training gives.
+static void take_numbers(bool product, int64_t heads, int64_t bits, uint64_t *seed, books *out) {
+    lhk_parameter *p = out->parameters;
+    out->count = product ? 6 : 4;
+    if (product) {
+        p[0] = parameter("commvq.product_keys", 4, heads, bits * DIM / 4, LHK_COMMVQ_CODES, DIM);
+        p[1] = parameter("commvq.product_weight", 2, heads, DIM / 2, 1, 1);
+        p[2] = parameter("commvq.product_centre", 2, heads, DIM, 1, 1);
+        p[3] = parameter("commvq.product_values", 4, heads, bits * DIM / 4, LHK_COMMVQ_CODES, DIM);
+        p[4] = parameter("commvq.product_axes", 3, heads, DIM, DIM, 1);
+        p[5] = parameter("commvq.product_offset", 2, heads, DIM, 1, 1);
+    } else {
+        p[0] = parameter("commvq.key_codebook", 4, heads, bits * DIM / 8, LHK_COMMVQ_CODES, DIM);
+        p[1] = parameter("commvq.key_weight", 2, heads, DIM / 2, 1, 1);
+        p[2] = parameter("commvq.value_codebook", 3, heads, bits * DIM, DIM, 1);
+        p[3] = parameter("commvq.value_offset", 2, heads, DIM, 1, 1);
+    }
+    for (uint32_t k = 0; k < out->count; k++) {
+        float *numbers = p[k].tensor.data;
+        for (int64_t i = 0; i < elements(&p[k].tensor); i++)
+            numbers[i] = k == 1 ? 1 + fabsf(next_uniform(seed)) : 0.05f * next_uniform(seed);
+    }
+    if (!product) return;
+    take_levels(&p[0], DIM / 2, seed);
+    take_levels(&p[3], DIM, seed);
+    for (int64_t i = 0; i < heads * DIM * DIM; i++)
+        ((float *)p[4].tensor.data)[i] = i / DIM % DIM == i % DIM ? 1 : 0;
+}
+
+/// Codebooks, and the problem that has them; `in` says what is changed.
+static void take_books(fuzz_input *in, uint64_t seed, books *out) {
+    const bool product = take_upto(in, 1);
+    const int64_t heads = 1 + take_upto(in, 1), bits = 1 + take_upto(in, product ? 2 : 1), recent = 64 * take_upto(in, 1);
+    *out = (books){.position = {.struct_size = sizeof out->position, .base = 10000, .interleaved = (uint32_t)take_upto(in, 1)}};
+    take_numbers(product, heads, bits, &seed, out);
     for (int64_t edits = take_upto(in, 24); edits > 0; edits--) {
-        const lhk_tensor *t = &out->parameters[take_upto(in, 3)].tensor;
+        const lhk_tensor *t = &out->parameters[take_upto(in, out->count - 1)].tensor;
         const int64_t count = elements(t), at = take_upto(in, 65535) % count, length = take_rarely(in, 4) ? count - at : 1;
         const float value = take_rarely(in, 2) ? take_float(in) : ldexpf(next_uniform(&seed), (int)take_upto(in, 50) - 25);
         for (int64_t i = at; i < at + length; i++) ((float *)t->data)[i] = value;
@@ -65,14 +99,15 @@ static void take_books(fuzz_input *in, uint64_t seed, books *out) {
     out->options[0] = (lhk_option){"bits", out->numbers[0]};
     out->options[1] = (lhk_option){"recent", out->numbers[1]};
     out->options[2] = (lhk_option){"calibration", "given"};
+    out->options[3] = (lhk_option){"form", product ? "product" : "additive"};
     out->problem = (lhk_problem){.struct_size = sizeof out->problem, .query_heads = (uint32_t)heads,
                                  .kv_heads = (uint32_t)heads, .head_dim_k = DIM, .head_dim_v = DIM, .query_rows = 1,
-                                 .keys = MOST_ROWS, .options = out->options, .option_count = 3,
-                                 .position = &out->position, .parameters = out->parameters, .parameter_count = 4};
+                                 .keys = MOST_ROWS, .options = out->options, .option_count = 4,
+                                 .position = &out->position, .parameters = out->parameters, .parameter_count = out->count};
 }
 
 static void free_books(books *b) {
-    for (int p = 0; p < 4; p++) free(b->parameters[p].tensor.data);
+    for (uint32_t p = 0; p < b->count; p++) free(b->parameters[p].tensor.data);
 }
 
 /// A new store, or null where its codebooks are refused.
@@ -164,7 +199,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (best->life->load(loaded, saved, bytes, &error)) FUZZ_FOUND("saved bytes are refused: %s", error.text);
         float *held = use(best, store, count, seed, &floats), *copy = use(best, loaded, count, seed, &floats);
         if (!same_floats(held, copy, floats)) FUZZ_FOUND("what was loaded computes otherwise");
-        float *first = b.parameters[2].tensor.data;
+        float *first = b.parameters[b.count == 4 ? 2 : 1].tensor.data;  // levels are rounded, weights are not
         *first += *first < 1 ? 1.0f : -1.0f;  // other codebooks: the codes mean nothing
         lhk_instance *stranger = create(best, &b);
         if (stranger && !best->life->load(stranger, saved, bytes, &error)) FUZZ_FOUND("codes of other codebooks are loaded");

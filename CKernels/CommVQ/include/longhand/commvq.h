@@ -21,7 +21,7 @@ typedef struct lhk_commvq_samples {
     uint32_t query_heads;  ///< a multiple of kv_heads
     int64_t tokens;  ///< to learn from, at least 16
     int64_t check;   ///< tokens after those, by which the result is judged; 0: by the same ones
-    int64_t key_steps;     ///< of expectation and maximisation, per level
+    int64_t key_steps;     ///< of expectation and maximisation, per level, at least 1
     int64_t value_rounds;  ///< of bits and least squares
     uint64_t seed;         ///< the same codebooks for the same seed, on any processor and with any number of workers
     const float *keys;     ///< [kv_heads][tokens + check][head_dim_k], finite
@@ -70,9 +70,12 @@ typedef struct lhk_commvq_product {
     double *value_error;  ///< [kv_heads]
 } lhk_commvq_product;
 
-/// Trains levels for `form=product`: channels share the bits by their variance (reverse water-filling), those of keys pair by
-/// pair before positions, those of values along their principal axes; each level by k-means. As `lhk_commvq_train`, with
-/// samples->bits from 1 to LHK_COMMVQ_PRODUCT_BITS; key_steps and value_rounds are the steps of k-means. [thread-safe]
+/// Trains levels for `form=product`: pairs of keys before positions, and axes of values, are grouped and given levels so that
+/// least is left of a sample (dynamic programming on errors measured), levels are fitted by k-means, and the axes, principal
+/// ones at first, turn to where the levels leave least (Optimized Product Quantization, CVPR 2013, section 3.1). Codes are
+/// meant to be sought level by level, in order. As `lhk_commvq_train`, with samples->bits from 1 to LHK_COMMVQ_PRODUCT_BITS;
+/// key_steps: most steps of k-means; value_rounds: the same of values, and turns of their axes, 0 being 1. Errors are those
+/// left with the scale that is best for each token and head. [thread-safe]
 LHK_API lhk_status lhk_commvq_train_product(const lhk_host *host, const lhk_commvq_samples *samples, lhk_commvq_product *out,
                                             lhk_error *LHK_NULLABLE error);
 
