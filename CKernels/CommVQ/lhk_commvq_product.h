@@ -33,7 +33,4 @@ static inline lhk_commvq_side_tables lhk_commvq_side_at(const lhk_instance *stor
     return t;
 }
 
-/// Rows of codes of a token's value, as long as those of keys per bit and channel.
-static inline int64_t lhk_commvq_value_code_rows(const lhk_commvq_layout *l) { return l->value.levels / 2; }
-
 #endif
