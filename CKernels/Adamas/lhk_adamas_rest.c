@@ -29,8 +29,7 @@ float lhk_adamas_total(const select_job *job, int64_t head, float *most) {
     const float *mosts = job->room.most + head * job->room.chunks, *masses = job->room.mass + head * job->room.chunks;
     float total = 0;
     *most = -INFINITY;
-    for (int64_t i = 0; i < job->room.chunks; i++) *most = fmaxf(*most, mosts[i]);
-    for (int64_t i = 0; i < job->room.chunks && *most > -INFINITY; i++) total += masses[i] * exp2f(mosts[i] - *most);
+    for (int64_t i = 0; i < job->room.chunks; i++) lhk_adamas_add_mass(most, &total, mosts[i], masses[i]);
     return total;
 }
 
@@ -66,6 +65,8 @@ void lhk_adamas_set_rest(const select_job *job, int64_t head, int64_t rows, cons
         // The shares of one row, so that what was read adds up to its part of the mean.
         for (int64_t i = 0; i < list->wide_count && m.rest > 0; i++) list->shares[row * list->wide_count + i] /= m.rest;
     }
+    const int32_t *tokens = r->candidates + head / job->group * r->stride;
+    for (int64_t i = 0; i < list->wide_count; i++) list->wide[i] = tokens[list->wide[i]];
     if (list->wide_count) gather(job, head / job->group, rows, list);
     for (int64_t row = 0; row < rows; row++) {
         float *out = r->rest_mean + (head + row) * dim;
