@@ -50,6 +50,10 @@ LHK_ALWAYS_INLINE void LHK_NAME(power)(lhk_adamas_floats *x) {  // the product i
     *x = (lhk_adamas_floats)_mm512_cvttps_epi32(_mm512_max_ps(bits, _mm512_setzero_ps()));
 }
 LHK_ALWAYS_INLINE float LHK_NAME(greatest)(const lhk_adamas_floats *x) { return _mm512_reduce_max_ps((__m512)*x); }
+LHK_ALWAYS_INLINE int64_t LHK_NAME(compress)(const float *x, uint32_t bits, float *out) {
+    _mm512_storeu_ps(out, _mm512_maskz_compress_ps((__mmask16)bits, _mm512_loadu_ps(x)));  // whole, as in `keep`
+    return __builtin_popcount(bits);
+}
 LHK_ALWAYS_INLINE int64_t LHK_NAME(keep)(const float *x, float least, int32_t first, int32_t *which, float *kept) {
     const __m512i numbers = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     __m512 v = _mm512_loadu_ps(x);

@@ -11,6 +11,7 @@
 ///   void power(floats *x)                         lhk_adamas_power of each
 ///   float greatest(const floats *x)               of 16 lanes, none of which is NaN
 ///   uint32_t at_least(const float *x, float least) bit c: x[c] >= least, of 16
+///   int64_t compress(const float *x, uint32_t bits, float *out)   those of 16 whose bit is set; their number
 ///   int64_t keep(const float *x, float least, int32_t first, int32_t *which, float *kept)   compaction of 16 scores
 
 #if defined(__clang__)
@@ -110,30 +111,44 @@ LHK_BY_ROWS(distances)
 
 #include "lhk_adamas_estimates_body.h"
 
-static void LHK_NAME(crests)(const float *scores, float *crests, float *peaks) {
+LHK_ALWAYS_INLINE void LHK_NAME(raise)(lhk_adamas_floats *most, const lhk_adamas_floats *x) {
+    lhk_adamas_ints less = *most < *x;
+    *most = (lhk_adamas_floats)(((lhk_adamas_ints)*most & ~less) | ((lhk_adamas_ints)*x & less));
+}
+
+static float LHK_NAME(crests)(const float *scores, float *crests) {
+    lhk_adamas_floats all = -INFINITY - (lhk_adamas_floats){0};
     for (int64_t t = 0; t < LHK_ADAMAS_BLOCK / LHK_ADAMAS_TILE; t++) {
         lhk_adamas_floats v[4];
         memcpy(v, scores + t * LHK_ADAMAS_TILE, sizeof v);
-        for (int j = 1; j < 4; j++) {
-            lhk_adamas_ints less = v[0] < v[j];
-            v[0] = (lhk_adamas_floats)(((lhk_adamas_ints)v[0] & ~less) | ((lhk_adamas_ints)v[j] & less));
-        }
+        LHK_NAME(raise)(&v[0], &v[1]);
+        LHK_NAME(raise)(&v[2], &v[3]);
+        LHK_NAME(raise)(&v[0], &v[2]);
         memcpy(crests + 16 * t, &v[0], sizeof v[0]);
-        peaks[t] = LHK_NAME(greatest)(&v[0]);
+        LHK_NAME(raise)(&all, &v[0]);
     }
+    return LHK_NAME(greatest)(&all);
+}
+
+static void LHK_NAME(mark)(const float *crests, int64_t tiles, float least, uint8_t *marks) {
+    for (int64_t t = 0; t < tiles; t++) marks[t] |= LHK_NAME(at_least)(crests + 16 * t, least) != 0;
 }
 
 static void LHK_NAME(mass)(const float *scores, int64_t count, float most, float *lanes) {
-    lhk_adamas_floats sum;
-    memcpy(&sum, lanes, sizeof sum);
-    for (int64_t i = 0; i < count; i += 16) {
-        lhk_adamas_floats x;
-        memcpy(&x, scores + i, sizeof x);
-        x -= most;
-        LHK_NAME(power)(&x);
-        sum += x;
+    lhk_adamas_floats sum[2] = {{0}, {0}};
+    for (int64_t i = 0; i < count; i += 32) {
+        lhk_adamas_floats x[2];
+        memcpy(x, scores + i, sizeof x);
+        for (int j = 0; j < 2; j++) {
+            x[j] -= most;
+            LHK_NAME(power)(&x[j]);
+            sum[j] += x[j];
+        }
     }
-    memcpy(lanes, &sum, sizeof sum);
+    lhk_adamas_floats all;
+    memcpy(&all, lanes, sizeof all);
+    all += sum[0] + sum[1];
+    memcpy(lanes, &all, sizeof all);
 }
 
 static float LHK_NAME(sum)(const float *lanes) {
@@ -175,11 +190,15 @@ static uint64_t LHK_NAME(reaching)(const float *scores, float least) {
     return bits;
 }
 
+static void LHK_NAME(take)(const float *scores, uint64_t bits, float *out) {
+    for (int i = 0; i < 64; i += 16, bits >>= 16) out += LHK_NAME(compress)(scores + i, bits & 0xffff, out);
+}
+
 #include "lhk_adamas_values_body.h"
 #undef LHK_ADAMAS_FETCH
 
 const lhk_adamas_kernel LHK_NAME(kernel) = {
     .word = LHK_ADAMAS_WORD, .isa = LHK_ADAMAS_ISA, .speed = LHK_ADAMAS_SPEED, .hadamard = LHK_NAME(hadamard_rows),
     .code = LHK_NAME(code), .distances = LHK_NAME(distances), .tables = LHK_NAME(tables), .estimates = LHK_NAME(estimates),
-    .crests = LHK_NAME(crests), .mass = LHK_NAME(mass), .sum = LHK_NAME(sum), .part = LHK_NAME(part), .above = LHK_NAME(above),
-    .reaching = LHK_NAME(reaching), .gather = LHK_NAME(gather), .mean = LHK_NAME(mean)};
+    .crests = LHK_NAME(crests), .mark = LHK_NAME(mark), .mass = LHK_NAME(mass), .sum = LHK_NAME(sum),
+    .part = LHK_NAME(part), .above = LHK_NAME(above), .reaching = LHK_NAME(reaching), .take = LHK_NAME(take), .gather = LHK_NAME(gather), .mean = LHK_NAME(mean)};

@@ -74,10 +74,11 @@ typedef struct lhk_adamas_kernel {
     /// What the tables of `scan` are made of: `weights` [rows of codes][4: channels as a byte has them][4: codes].
     void (*tables)(const uint8_t *weights, int64_t dim, uint8_t *tables);
     void (*estimates)(const lhk_adamas_scan *scan);
-    /// Of the scores of a block: crests[16 t + i] = greatest of scores 64 t + i + 16 j, j from 0 to 3; peaks[t] = greatest
-    /// of tile t.
-    void (*crests)(const float *scores, float *crests, float *peaks);
-    /// Adds about 2^(score - most) of `count` scores, a multiple of 16, to lanes [16]: each is up to 4 % off, on average
+    /// Of the scores of a block: crests[16 t + i] = greatest of scores 64 t + i + 16 j, j from 0 to 3. Returns the greatest.
+    float (*crests)(const float *scores, float *crests);
+    /// marks[t] |= whether one of crests [16 t, 16 t + 16) is >= least.
+    void (*mark)(const float *crests, int64_t tiles, float least, uint8_t *marks);
+    /// Adds about 2^(score - most) of `count` scores, a multiple of 32, to lanes [16]: each is up to 4 % off, on average
     /// right.
     void (*mass)(const float *scores, int64_t count, float most, float *lanes);
     /// Sum of lanes [16].
@@ -89,6 +90,8 @@ typedef struct lhk_adamas_kernel {
     int64_t (*above)(const float *scores, int64_t count, float least, int32_t *which, float *kept);
     /// Bit i: scores[i] >= least, of 64.
     uint64_t (*reaching)(const float *scores, float least);
+    /// Those of 64 scores whose bit is set. Up to 16 floats past the last one may be written.
+    void (*take)(const float *scores, uint64_t bits, float *out);
     void (*gather)(const lhk_adamas_gather *gather);
     /// mean = before + the mean of what the codes of a whole block stand for, both [dim]; code i is floor + unit * step[i].
     void (*mean)(const uint8_t *block, int64_t dim, const uint8_t *step, float floor, float unit, const float *before,

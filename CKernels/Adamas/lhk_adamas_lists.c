@@ -90,7 +90,7 @@ static int64_t pick_rows(const select_job *job, int64_t row, int64_t rows, const
 /// out.
 static int64_t collect_wide(const select_job *job, int64_t head, int64_t heads, const found *f, uint32_t worker, int32_t *wide) {
     const select_room *r = &job->room;
-    float *least = r->least + worker * (job->group + 1);
+    float *least = r->least + worker * lhk_round_up(job->group + 1, 16);
     for (int64_t h = 0; h < heads; h++) {
         float most, total = lhk_adamas_total(job, head + h, &most);
         least[h] = most + log2f(total / (float)job->c->values);

@@ -23,6 +23,12 @@ LHK_ALWAYS_INLINE float LHK_NAME(greatest)(const lhk_adamas_floats *x) {
     return s[0];
 }
 
+LHK_ALWAYS_INLINE int64_t LHK_NAME(compress)(const float *x, uint32_t bits, float *out) {
+    int64_t n = 0;
+    for (; bits; bits &= bits - 1) out[n++] = x[__builtin_ctz(bits)];
+    return n;
+}
+
 LHK_ALWAYS_INLINE int64_t LHK_NAME(keep)(const float *x, float least, int32_t first, int32_t *which, float *kept) {
     int64_t n = 0;
     for (uint32_t bits = LHK_NAME(at_least)(x, least); bits; bits &= bits - 1) {

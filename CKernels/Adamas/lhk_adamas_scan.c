@@ -10,9 +10,11 @@
 typedef struct chunk_view {
     int64_t kv, number;
     int64_t tokens;             ///< a multiple of 256, the last ones of which may not exist
-    float *scores;              ///< [rows][tokens of a chunk]
-    float *crests, *peaks;      ///< likewise [/4], [/64]
-    float *least, *lanes;       ///< [rows] of: one, [16]
+    float *scores;              ///< [rows][lds]
+    float *crests;              ///< [rows][tokens of a chunk / 4]
+    uint8_t *marks;             ///< of tiles
+    float *least;               ///< [rows]
+    float *lanes;               ///< [rows][32]: sums of weights, and as number 16 the exponent of their unit
     int64_t rows;
     int64_t first, own, lists;  ///< rows that lists are picked from: in `seen`, here, and how many
 } chunk_view;
@@ -21,8 +23,9 @@ static chunk_view view_of(const select_job *job, int64_t kv, int64_t number, uin
     const select_room *r = &job->room;
     bool sums = job->c->lists == LHK_ADAMAS_LISTS_KV;
     int64_t at = worker * (job->group + 1), left = lhk_round_up(job->index->length, LHK_ADAMAS_BLOCK) - number * r->chunk;
-    return (chunk_view){kv, number, lhk_min(left, r->chunk), r->chunk_scores + at * r->chunk, r->crests + at * r->chunk / 4,
-                        r->peaks + at * r->chunk / LHK_ADAMAS_TILE, r->least + at, r->lanes + at * 16, job->group + sums,
+    return (chunk_view){kv, number, lhk_min(left, r->chunk), r->chunk_scores + at * r->lds, r->crests + at * r->chunk / 4,
+                        r->marks + worker * lhk_round_up(r->chunk / LHK_ADAMAS_TILE, 64),
+                        r->least + worker * lhk_round_up(job->group + 1, 16), r->lanes + at * 32, job->group + sums,
                         sums ? job->c->query_heads + kv : kv * job->group, sums ? job->group : 0, sums ? 1 : job->group};
 }
 
@@ -37,7 +40,7 @@ static void hide(float *scores, int64_t from, int64_t to) {
 
 /// The store's own scores of `count` tokens from `begin` on, rows of a chunk. Keys that are not numbers come last.
 static void score_exactly(const select_job *job, int64_t kv, int64_t begin, int64_t count, float *scores) {
-    int64_t lds = job->room.chunk;
+    int64_t lds = job->room.lds;
     lhk_keys keys = {begin, count, NULL};
     job->store.ops->score(job->store.instance, (uint32_t)kv, job->room.queries + kv * job->group * job->room.ldq, job->room.ldq,
                           (int32_t)job->group, &keys, scores, lds);
@@ -54,7 +57,7 @@ static void score_block(const select_job *job, int64_t b, const chunk_view *v) {
     bool last = begin + LHK_ADAMAS_BLOCK >= n;
     float *scores = v->scores + begin - v->number * r->chunk;
     lhk_adamas_scan scan = {.block = lhk_adamas_block(c, &job->parts, b, v->kv), .dim = c->dim_k, .rows = job->group,
-                            .tokens = lhk_min(LHK_ADAMAS_BLOCK, lhk_round_up(n - begin, 16)), .scores = scores, .lds = r->chunk,
+                            .tokens = lhk_min(LHK_ADAMAS_BLOCK, lhk_round_up(n - begin, 16)), .scores = scores, .lds = r->lds,
                             .planes = r->planes + first * 3 * lhk_adamas_words(c->dim_k),
                             .tables = r->tables + first * lhk_adamas_table_bytes(c->dim_k), .factor = r->factor + first,
                             .offset = r->offset + first, .queries = r->queries + first * r->ldq, .ldq = r->ldq,
@@ -67,13 +70,13 @@ static void score_block(const select_job *job, int64_t b, const chunk_view *v) {
     if (c->scoring == LHK_ADAMAS_EXACT) score_exactly(job, v->kv, begin, lhk_min(LHK_ADAMAS_BLOCK, n - begin), scores);
     else (c->scoring == LHK_ADAMAS_ASYMMETRIC ? job->kernel->estimates : job->kernel->distances)(&scan);
     for (int64_t row = 0; row < job->group; row++) {
-        hide(scores + row * r->chunk, 0, lhk_min(c->sinks - begin, LHK_ADAMAS_BLOCK));
-        hide(scores + row * r->chunk, lhk_max(n - c->recent - begin, 0), LHK_ADAMAS_BLOCK);
+        hide(scores + row * r->lds, 0, lhk_min(c->sinks - begin, LHK_ADAMAS_BLOCK));
+        hide(scores + row * r->lds, lhk_max(n - c->recent - begin, 0), LHK_ADAMAS_BLOCK);
     }
-    float *sum = scores + job->group * r->chunk;
+    float *sum = scores + job->group * r->lds;
     for (int64_t t = 0; t < LHK_ADAMAS_BLOCK && v->rows > job->group; t++) {
         sum[t] = scores[t];
-        for (int64_t row = 1; row < job->group; row++) sum[t] += scores[row * r->chunk + t];
+        for (int64_t row = 1; row < job->group; row++) sum[t] += scores[row * r->lds + t];
     }
 }
 
@@ -90,13 +93,10 @@ static void look_at_block(const select_job *job, int64_t b, const chunk_view *v)
     const select_room *r = &job->room;
     int64_t at = b * LHK_ADAMAS_BLOCK - v->number * r->chunk;
     for (int64_t row = 0; row < v->rows; row++) {
-        const float *scores = v->scores + row * r->chunk + at;
-        float *peaks = v->peaks + (row * r->chunk + at) / LHK_ADAMAS_TILE, *lanes = v->lanes + 16 * row;
-        job->kernel->crests(scores, v->crests + (row * r->chunk + at) / 4, peaks);
+        const float *scores = v->scores + row * r->lds + at;
+        float *lanes = v->lanes + 32 * row, *most = lanes + 16;
+        float peak = job->kernel->crests(scores, v->crests + (row * r->chunk + at) / 4);
         if (!job->c->remainder || row >= job->group) continue;
-        float left = peaks[0] > peaks[1] ? peaks[0] : peaks[1], right = peaks[2] > peaks[3] ? peaks[2] : peaks[3];
-        float peak = left > right ? left : right;
-        float *most = r->most + (v->kv * job->group + row) * r->chunks + v->number;
         if (peak > *most) {
             float higher = ceilf(peak), factor = halved(higher - *most);
             for (int i = 0; i < 16; i++) lanes[i] *= factor;
@@ -108,11 +108,10 @@ static void look_at_block(const select_job *job, int64_t b, const chunk_view *v)
 
 /// Puts the greatest of each four scores of a chunk into the pool of a row; if then there are more than are wanted, these
 /// give a new bound.
-static void raise_bound(const select_job *job, select_seen *seen, float *pool, const float *crests, const float *peaks,
-                        int64_t tiles, int32_t *unused) {
+static void raise_bound(const select_job *job, select_seen *seen, float *pool, const float *crests, int64_t tiles,
+                        int32_t *unused) {
     int64_t wanted = job->wanted, most = wanted + wanted / 8, held = seen->held, n = 0;
-    for (int64_t t = 0; t < tiles; t++)
-        if (peaks[t] > seen->bound) held += job->kernel->above(crests + 16 * t, 16, seen->bound, unused, pool + held);
+    held += job->kernel->above(crests, 16 * tiles, seen->bound, unused, pool + held);
     if (held > most) {
         int64_t padded = lhk_round_up(held, 16);
         for (int64_t i = held; i < padded; i++) pool[i] = -INFINITY;
@@ -133,13 +132,14 @@ static void set_least(const select_job *job, uint32_t worker, const chunk_view *
     for (int64_t i = 0; i < v->lists; i++) {
         int64_t row = v->own + i, at = worker * r->rows + v->first + i;
         raise_bound(job, r->seen + at, r->pool + at * r->pool_room, v->crests + row * r->chunk / 4,
-                    v->peaks + row * r->chunk / LHK_ADAMAS_TILE, v->tokens / LHK_ADAMAS_TILE, r->tokens + worker * r->stride);
+                    v->tokens / LHK_ADAMAS_TILE, r->tokens + worker * r->stride);
         v->least[row] = r->seen[at].bound;
     }
     for (int64_t row = 0; job->c->remainder && row < job->group; row++) {
         int64_t head = v->kv * job->group + row, part = head * r->chunks + v->number;
         select_seen *seen = r->seen + worker * r->rows + head;
-        r->mass[part] = job->kernel->sum(v->lanes + 16 * row);
+        r->most[part] = v->lanes[32 * row + 16];
+        r->mass[part] = job->kernel->sum(v->lanes + 32 * row);
         lhk_adamas_add_mass(&seen->most, &seen->mass, r->most[part], r->mass[part]);
         if (!job->c->values) continue;
         // The bits of a number are no more than its logarithm; the rest is room for what rounding does.
@@ -157,18 +157,18 @@ static void keep_candidates(const select_job *job, const chunk_view *v) {
     int64_t at = v->number * (r->chunk + LHK_ADAMAS_SPARE), n = 0;
     int32_t *tokens = r->candidates + v->kv * r->stride + at;
     float *to = r->scores + v->kv * job->group * r->stride + at, *sums = r->scores + (job->c->query_heads + v->kv) * r->stride + at;
+    memset(v->marks, 0, (size_t)(v->tokens / LHK_ADAMAS_TILE));
+    for (int64_t row = 0; row < v->rows; row++)
+        job->kernel->mark(v->crests + row * r->chunk / 4, v->tokens / LHK_ADAMAS_TILE, v->least[row], v->marks);
     for (int64_t t = 0; t < v->tokens; t += LHK_ADAMAS_TILE) {
-        const float *scores = v->scores + t, *peaks = v->peaks + t / LHK_ADAMAS_TILE;
+        const float *scores = v->scores + t;
         uint64_t bits = 0;
-        for (int64_t row = 0; row < v->rows; row++)
-            if (peaks[row * r->chunk / LHK_ADAMAS_TILE] >= v->least[row])
-                bits |= job->kernel->reaching(scores + row * r->chunk, v->least[row]);
-        for (; bits; bits &= bits - 1, n++) {
-            int64_t i = __builtin_ctzll(bits);
-            tokens[n] = (int32_t)(v->number * r->chunk + t + i);
-            for (int64_t row = 0; row < job->group; row++) to[row * r->stride + n] = scores[row * r->chunk + i];
-            if (v->rows > job->group) sums[n] = scores[job->group * r->chunk + i];
-        }
+        if (!v->marks[t / LHK_ADAMAS_TILE]) continue;
+        for (int64_t row = 0; row < v->rows; row++) bits |= job->kernel->reaching(scores + row * r->lds, v->least[row]);
+        for (int64_t row = 0; row < job->group; row++)
+            job->kernel->take(scores + row * r->lds, bits, to + row * r->stride + n);
+        if (v->rows > job->group) job->kernel->take(scores + job->group * r->lds, bits, sums + n);
+        for (; bits; bits &= bits - 1) tokens[n++] = (int32_t)(v->number * r->chunk + t) + __builtin_ctzll(bits);
     }
     r->found[v->kv * r->chunks + v->number] = n;
 }
@@ -176,9 +176,9 @@ static void keep_candidates(const select_job *job, const chunk_view *v) {
 void lhk_adamas_scan_task(void *context, int64_t task, uint32_t worker) {
     const select_job *job = context;
     const select_room *r = &job->room;
-    chunk_view v = view_of(job, task / r->chunks, task % r->chunks, worker);
-    memset(v.lanes, 0, (size_t)job->group * 16 * sizeof *v.lanes);
-    for (int64_t row = 0; row < job->group; row++) r->most[(v.kv * job->group + row) * r->chunks + v.number] = -INFINITY;
+    chunk_view v = view_of(job, task % job->c->kv_heads, task / job->c->kv_heads, worker);
+    memset(v.lanes, 0, (size_t)job->group * 32 * sizeof *v.lanes);
+    for (int64_t row = 0; row < job->group; row++) v.lanes[32 * row + 16] = -INFINITY;
     for (int64_t t = 0; t < v.tokens; t += LHK_ADAMAS_BLOCK) {
         int64_t b = (v.number * r->chunk + t) / LHK_ADAMAS_BLOCK;
         score_block(job, b, &v);

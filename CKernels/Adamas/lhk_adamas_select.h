@@ -7,7 +7,9 @@
 
 static const float log2_e = 1.44269504088896341f;
 
-#define LHK_ADAMAS_SPARE 16    ///< entries between chunks: else their beginnings, which are used most, share sets of the cache
+/// Entries between chunks: as many may be written past the last one, and without them the beginnings, which are used most,
+/// would share sets of the cache.
+#define LHK_ADAMAS_SPARE 16
 
 /// What a worker has seen of a row of scores: its candidates are chosen by it, so that few of a long context are. It only
 /// ever leaves out what cannot be picked, however tasks are spread.
@@ -22,6 +24,7 @@ typedef struct select_seen {
 /// c * (chunk + LHK_ADAMAS_SPARE) on, in ascending order.
 typedef struct select_room {
     int64_t chunk, chunks;  ///< chunk: tokens of one scan task
+    int64_t lds;         ///< of a chunk's scores; more than the chunk, so that rows do not share sets of the cache
     int64_t stride;      ///< candidates that there is room for
     int32_t *candidates; ///< [kv_heads][stride]: tokens
     int64_t *found;      ///< [kv_heads][chunks]: how many
@@ -35,7 +38,8 @@ typedef struct select_room {
     select_seen *seen;   ///< per worker [rows]
     float *pool;         ///< per worker [rows][pool_room]
     int64_t rows, pool_room;
-    float *chunk_scores, *crests, *peaks, *least, *lanes;  ///< per worker [group + 1] of: [chunk], [chunk/4], [chunk/64], 1, [16]
+    float *chunk_scores, *crests, *least, *lanes;  ///< per worker [group + 1] of: [lds], [chunk/4], 1, [32]
+    uint8_t *marks;      ///< per worker [chunk/64]
     int32_t *lists;             ///< [lists][list_room]
     int64_t *counts, *offsets;  ///< [lists], [lists + 1]
     float *rest_lse, *rest_mean;
@@ -66,7 +70,8 @@ typedef struct select_job {
 void lhk_adamas_query_task(void *context, int64_t head, uint32_t worker);
 /// Nothing is seen yet.
 void lhk_adamas_scan_begin(const select_job *job);
-/// Scans a chunk of tokens of one KV head for candidates, and weighs them all: task = KV head * chunks + chunk.
+/// Scans a chunk of tokens of one KV head for candidates, and weighs them all: task = chunk * kv_heads +
+/// KV head, so that of few workers each sees much of the same head.
 void lhk_adamas_scan_task(void *context, int64_t task, uint32_t worker);
 /// Lists of one KV head and its query heads, and their remainders (likewise).
 void lhk_adamas_pick_task(void *context, int64_t kv, uint32_t worker);
