@@ -63,8 +63,11 @@ static void LHK_NAME(code)(float *y, const float *mean, int64_t dim, const float
     }
 }
 
-/// Bytes of the next block to fetch with each `tokens` tokens of this one: codes lie in runs of 1 or 2 KiB, too short for the
-/// hardware to see them coming.
+/// Codes lie in runs too short for the hardware to see them coming. To the second level: misses of the first that can be
+/// under way at once are too few, and tables and scores need the room.
+#define LHK_ADAMAS_FETCH(address) __builtin_prefetch(address, 0, 2)
+
+/// Bytes of the next block to fetch with each `tokens` tokens of this one.
 LHK_ALWAYS_INLINE int64_t LHK_NAME(fetch_step)(const lhk_adamas_scan *s, int64_t first, int64_t tokens) {
     return first || !s->ahead ? 0 : s->ahead_bytes * tokens / LHK_ADAMAS_BLOCK;
 }
@@ -78,7 +81,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(distances_of)(const int rows, const lhk_adamas_s
     const uint8_t *ahead = s->ahead;
     for (int64_t t = 0; t < s->tokens; t += LHK_WORDS) {
         LHK_NAME(vwords) sum[4];
-        for (int64_t line = 0; line < fetch; line += 64) __builtin_prefetch(ahead + line);
+        for (int64_t line = 0; line < fetch; line += 64) LHK_ADAMAS_FETCH(ahead + line);
         ahead += fetch;
         for (int r = 0; r < rows; r++) sum[r] = (LHK_NAME(vwords)){0};
         for (int64_t w = 0; w < words; w++) {
@@ -195,10 +198,10 @@ static void LHK_NAME(take)(const float *scores, uint64_t bits, float *out) {
 }
 
 #include "lhk_adamas_values_body.h"
-#undef LHK_ADAMAS_FETCH
 
 const lhk_adamas_kernel LHK_NAME(kernel) = {
     .word = LHK_ADAMAS_WORD, .isa = LHK_ADAMAS_ISA, .speed = LHK_ADAMAS_SPEED, .hadamard = LHK_NAME(hadamard_rows),
     .code = LHK_NAME(code), .distances = LHK_NAME(distances), .tables = LHK_NAME(tables), .estimates = LHK_NAME(estimates),
     .crests = LHK_NAME(crests), .mark = LHK_NAME(mark), .mass = LHK_NAME(mass), .sum = LHK_NAME(sum),
-    .part = LHK_NAME(part), .above = LHK_NAME(above), .reaching = LHK_NAME(reaching), .take = LHK_NAME(take), .gather = LHK_NAME(gather), .mean = LHK_NAME(mean)};
+    .part = LHK_NAME(part), .above = LHK_NAME(above), .reaching = LHK_NAME(reaching), .take = LHK_NAME(take),
+    .gather = LHK_NAME(gather), .mean = LHK_NAME(mean)};

@@ -4,13 +4,10 @@
 /// A code of a channel stands for a weight of that query, a byte. Weights of a group of 12 channels add up to 255 at most,
 /// so bytes hold the sum of a group; groups are summed in 16 bits, which hold 257 of them. All of it is exact.
 
-/// Codes lie in runs too short for the hardware to see them coming. To the second level: misses of the first that can be under
-/// way at once are fewer, and tables and scores need the room.
-#define LHK_ADAMAS_FETCH(address) __builtin_prefetch(address, 0, 2)
-
 #if defined(LHK_ADAMAS_PERMUTE)
 #include "lhk_adamas_permute.h"
 #else
+#define LHK_ADAMAS_TILES 1
 typedef uint16_t LHK_NAME(vhalves) __attribute__((vector_size(LHK_BYTES)));
 
 /// tables [rows of codes][2: nibbles][16]
@@ -46,8 +43,8 @@ LHK_ALWAYS_INLINE void LHK_NAME(add_group)(const int rows, const int64_t count, 
 }
 
 /// sums [rows][64 tokens] of a tile; what lies `ahead` bytes on is fetched.
-LHK_ALWAYS_INLINE void LHK_NAME(sums)(const int rows, const uint8_t *tile, int64_t dim, const uint8_t *tables, int64_t stride,
-                                      int64_t ahead, uint16_t *sums) {
+LHK_ALWAYS_INLINE void LHK_NAME(sums)(const int rows, const uint8_t *tile, int64_t dim, const uint8_t *tables,
+                                      int64_t stride, int64_t ahead, uint16_t *sums) {
     int64_t whole = lhk_adamas_rows(dim) / 3, rest = lhk_adamas_rows(dim) % 3;
     for (int64_t part = 0; part < LHK_ADAMAS_TILE; part += LHK_BYTES) {
         LHK_NAME(vhalves) even[4], odd[4];
@@ -101,19 +98,20 @@ LHK_ALWAYS_INLINE void LHK_NAME(estimates_of)(const int rows, const lhk_adamas_s
         offset[r] = s->offset[first + r];
         scores[r] = s->scores + (first + r) * s->lds;
     }
-    for (int64_t t = 0; t < s->tokens; t += LHK_ADAMAS_TILE, tile += bytes) {
-        uint16_t sums[4 * LHK_ADAMAS_TILE] __attribute__((aligned(64)));
-        const uint16_t *scales = (const uint16_t *)(tile + bytes) - LHK_ADAMAS_TILE;
+    for (int64_t t = 0; t < s->tokens; t += LHK_ADAMAS_TILES * LHK_ADAMAS_TILE, tile += LHK_ADAMAS_TILES * bytes) {
+        uint16_t sums[4 * LHK_ADAMAS_TILES * LHK_ADAMAS_TILE] __attribute__((aligned(64)));
         LHK_NAME(sums)(rows, tile, s->dim, s->tables + first * stride, stride, ahead, sums);
-        for (int i = 0; i < 128; i += 64) LHK_ADAMAS_FETCH((const uint8_t *)scales + ahead + i);
-        for (int u = 0; u < LHK_ADAMAS_TILE; u += 16) {
+        for (int u = 0; u < LHK_ADAMAS_TILES * LHK_ADAMAS_TILE; u += 16) {
+            const uint8_t *scales = tile + (u / LHK_ADAMAS_TILE + 1) * bytes - 2 * LHK_ADAMAS_TILE + u % LHK_ADAMAS_TILE * 2;
             lhk_adamas_floats scale;
-            LHK_NAME(halves)(scales + u, &scale);
+            LHK_NAME(halves)((const uint16_t *)scales, &scale);
+            if (u % 32 == 0) LHK_ADAMAS_FETCH(scales + ahead);
             LHK_UNROLL
             for (int r = 0; r < rows; r++) {
                 halves16 sum;
-                memcpy(&sum, sums + r * LHK_ADAMAS_TILE + u, sizeof sum);
-                lhk_adamas_floats x = __builtin_convertvector(__builtin_convertvector(sum, lhk_adamas_ints), lhk_adamas_floats);
+                memcpy(&sum, sums + r * LHK_ADAMAS_TILES * LHK_ADAMAS_TILE + u, sizeof sum);
+                lhk_adamas_ints whole = __builtin_convertvector(sum, lhk_adamas_ints);
+                lhk_adamas_floats x = __builtin_convertvector(whole, lhk_adamas_floats);
                 x = (x * factor[r] + offset[r]) * scale + base[r];
                 memcpy(scores[r] + t + u, &x, sizeof x);
             }

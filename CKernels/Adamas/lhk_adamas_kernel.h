@@ -4,11 +4,11 @@
 /// Codes of 256 tokens of one KV head form a block, in one of two layouts of 2 bits per channel:
 ///   planes  [2 planes: high, low][ceil(dim/64) words][256 tokens] uint64   Manhattan distance: population counts
 ///   tiles   [4 tiles of 64 tokens]([ceil(dim/4) rows][64] bytes, f16 scales [64])   dot product: bytes look up tables
-/// In `tiles`, token t of a tile is byte 2 (t % 32) + t / 32 of each row: the even and the odd bytes of a vector, taken as 16-bit
+/// In `tiles`, token t of a tile is byte 2 (t % 32) + t / 32 of each row: the even and the odd bytes of a vector, as 16-bit
 /// lanes, are then tokens in a row. Three rows (at the end one or two) hold a group of 12 channels, four times as many as
 /// rows: of row b, bits 0 to 5 are channels 3 b, 3 b + 1 and 3 b + 2 of the group, bits 6 and 7 channel 3 rows + b. So a
-/// table of 64 bytes takes the lower bits as they are, and a fourth one the upper bits of all three; and tables of 16 bytes
-/// take the nibbles.
+/// table of 64 bytes takes the lower bits as they are, and a fourth one the upper bits of all three; and tables of 16
+/// bytes take the nibbles.
 #ifndef LHK_ADAMAS_KERNEL_H
 #define LHK_ADAMAS_KERNEL_H
 
@@ -27,7 +27,7 @@ typedef uint32_t lhk_adamas_uints __attribute__((vector_size(64)));
 /// The tokens [0, tokens) of one block against some queries that share its KV head.
 typedef struct lhk_adamas_scan {
     const uint8_t *block;
-    int64_t tokens;  ///< a multiple of 16; tiles: scores of all tokens of a tile are written
+    int64_t tokens;  ///< a multiple of 16; in tiles, scores may be written up to the next multiple of 128
     int64_t dim;
     int64_t rows;    ///< queries
     const uint64_t *planes;   ///< planes: thermometer codes [rows][3: >= 1, >= 2, 3][words]
@@ -119,7 +119,7 @@ static inline int64_t lhk_adamas_place(int64_t dim, int64_t t) {
     return t / LHK_ADAMAS_TILE * lhk_adamas_tile_bytes(dim) + t % 32 * 2 + t % LHK_ADAMAS_TILE / 32;
 }
 static inline int64_t lhk_adamas_scale_place(int64_t dim, int64_t t) {
-    return t / LHK_ADAMAS_TILE * lhk_adamas_tile_bytes(dim) + LHK_ADAMAS_TILE * lhk_adamas_rows(dim) + t % LHK_ADAMAS_TILE * 2;
+    return (t / LHK_ADAMAS_TILE + 1) * lhk_adamas_tile_bytes(dim) - 2 * LHK_ADAMAS_TILE + t % LHK_ADAMAS_TILE * 2;
 }
 /// Room for the tables of a query at any level.
 static inline int64_t lhk_adamas_table_bytes(int64_t dim) { return 64 * (lhk_adamas_rows(dim) + lhk_adamas_groups(dim)); }

@@ -88,7 +88,8 @@ static int64_t pick_rows(const select_job *job, int64_t row, int64_t rows, const
 /// The candidates that weigh at least 1/values of all, by the estimate of any of the query heads [head, head + heads),
 /// ascending; their number. There are no more than fit, but for the errors of estimated sums: then the last ones are left
 /// out.
-static int64_t collect_wide(const select_job *job, int64_t head, int64_t heads, const found *f, uint32_t worker, int32_t *wide) {
+static int64_t collect_wide(const select_job *job, int64_t head, int64_t heads, const found *f, uint32_t worker,
+                            int32_t *wide) {
     const select_room *r = &job->room;
     float *least = r->least + worker * lhk_round_up(job->group + 1, 16);
     for (int64_t h = 0; h < heads; h++) {

@@ -30,43 +30,64 @@ static void LHK_NAME(tables)(const uint8_t *weights, int64_t dim, uint8_t *table
     }
 }
 
+/// Two tiles, which lie `apart` bytes apart, so that a table is loaded once for both.
+#define LHK_ADAMAS_TILES 2
+
 /// Adds what the `count` rows of a group stand for to the sums of even and odd bytes.
-LHK_ALWAYS_INLINE void LHK_NAME(add_group)(const int rows, const int count, const uint8_t *codes, const uint8_t *tables,
-                                           int64_t stride, int64_t ahead, __m512i *even, __m512i *odd) {
-    __m512i w[4];
+LHK_ALWAYS_INLINE void LHK_NAME(add_group)(const int rows, const int count, const uint8_t *codes, int64_t apart,
+                                           const uint8_t *tables, int64_t stride, int64_t ahead, __m512i (*even)[2],
+                                           __m512i (*odd)[2]) {
+    __m512i w[2][4];
     LHK_UNROLL
-    for (int b = 0; b < count; b++) {
-        w[b] = _mm512_loadu_si512(codes + LHK_ADAMAS_TILE * b);
-        LHK_ADAMAS_FETCH(codes + LHK_ADAMAS_TILE * b + ahead);
+    for (int i = 0; i < 2; i++) {
+        const uint8_t *from = codes + i * apart;
+        LHK_UNROLL
+        for (int b = 0; b < count; b++) {
+            w[i][b] = _mm512_loadu_si512(from + LHK_ADAMAS_TILE * b);
+            LHK_ADAMAS_FETCH(from + LHK_ADAMAS_TILE * b + ahead);
+        }
+        __m512i last = _mm512_and_si512(_mm512_srli_epi16(w[i][0], 6), _mm512_set1_epi8(3));
+        if (count > 1) last = _mm512_ternarylogic_epi64(last, _mm512_srli_epi16(w[i][1], 4), _mm512_set1_epi8(12), 0xf8);
+        if (count > 2) last = _mm512_ternarylogic_epi64(last, _mm512_srli_epi16(w[i][2], 2), _mm512_set1_epi8(48), 0xf8);
+        w[i][count] = last;
     }
-    w[count] = _mm512_and_si512(_mm512_srli_epi16(w[0], 6), _mm512_set1_epi8(3));
-    if (count > 1) w[count] = _mm512_ternarylogic_epi64(w[count], _mm512_srli_epi16(w[1], 4), _mm512_set1_epi8(12), 0xf8);
-    if (count > 2) w[count] = _mm512_ternarylogic_epi64(w[count], _mm512_srli_epi16(w[2], 2), _mm512_set1_epi8(48), 0xf8);
     LHK_UNROLL
     for (int r = 0; r < rows; r++) {
         const uint8_t *t = tables + r * stride;
-        __m512i sum = _mm512_permutexvar_epi8(w[0], _mm512_loadu_si512(t));
+        __m512i sum[2], table = _mm512_loadu_si512(t);
+        sum[0] = _mm512_permutexvar_epi8(w[0][0], table);
+        sum[1] = _mm512_permutexvar_epi8(w[1][0], table);
         LHK_UNROLL
-        for (int b = 1; b <= count; b++) sum = _mm512_add_epi8(sum, _mm512_permutexvar_epi8(w[b], _mm512_loadu_si512(t + 64 * b)));
-        even[r] = _mm512_add_epi16(even[r], sum);  // and 256 times the odd ones, which are taken off in the end
-        odd[r] = _mm512_add_epi16(odd[r], _mm512_srli_epi16(sum, 8));
+        for (int b = 1; b <= count; b++) {
+            table = _mm512_loadu_si512(t + 64 * b);
+            sum[0] = _mm512_add_epi8(sum[0], _mm512_permutexvar_epi8(w[0][b], table));
+            sum[1] = _mm512_add_epi8(sum[1], _mm512_permutexvar_epi8(w[1][b], table));
+        }
+        LHK_UNROLL
+        for (int i = 0; i < 2; i++) {
+            even[r][i] = _mm512_add_epi16(even[r][i], sum[i]);  // and 256 times the odd ones, which are taken off in the end
+            odd[r][i] = _mm512_add_epi16(odd[r][i], _mm512_srli_epi16(sum[i], 8));
+        }
     }
 }
 
-/// sums [rows][64 tokens]; what lies `ahead` bytes on is fetched.
-LHK_ALWAYS_INLINE void LHK_NAME(sums)(const int rows, const uint8_t *tile, int64_t dim, const uint8_t *tables, int64_t stride,
-                                      int64_t ahead, uint16_t *sums) {
-    int64_t whole = lhk_adamas_rows(dim) / 3, rest = lhk_adamas_rows(dim) % 3;
-    __m512i even[4], odd[4];
+/// sums [rows][128 tokens] of two tiles; what lies `ahead` bytes on is fetched.
+LHK_ALWAYS_INLINE void LHK_NAME(sums)(const int rows, const uint8_t *tile, int64_t dim, const uint8_t *tables,
+                                      int64_t stride, int64_t ahead, uint16_t *sums) {
+    int64_t whole = lhk_adamas_rows(dim) / 3, rest = lhk_adamas_rows(dim) % 3, apart = lhk_adamas_tile_bytes(dim);
+    __m512i even[4][2], odd[4][2];
     LHK_UNROLL
-    for (int r = 0; r < rows; r++) even[r] = odd[r] = _mm512_setzero_si512();
+    for (int r = 0; r < rows; r++) even[r][0] = odd[r][0] = even[r][1] = odd[r][1] = _mm512_setzero_si512();
     for (int64_t g = 0; g < whole; g++, tile += 3 * LHK_ADAMAS_TILE, tables += 4 * 64)
-        LHK_NAME(add_group)(rows, 3, tile, tables, stride, ahead, even, odd);
-    if (rest == 1) LHK_NAME(add_group)(rows, 1, tile, tables, stride, ahead, even, odd);
-    if (rest == 2) LHK_NAME(add_group)(rows, 2, tile, tables, stride, ahead, even, odd);
+        LHK_NAME(add_group)(rows, 3, tile, apart, tables, stride, ahead, even, odd);
+    if (rest == 1) LHK_NAME(add_group)(rows, 1, tile, apart, tables, stride, ahead, even, odd);
+    if (rest == 2) LHK_NAME(add_group)(rows, 2, tile, apart, tables, stride, ahead, even, odd);
     LHK_UNROLL
     for (int r = 0; r < rows; r++) {
-        _mm512_storeu_si512(sums + r * LHK_ADAMAS_TILE, _mm512_sub_epi16(even[r], _mm512_slli_epi16(odd[r], 8)));
-        _mm512_storeu_si512(sums + r * LHK_ADAMAS_TILE + 32, odd[r]);
+        LHK_UNROLL
+        for (int i = 0; i < 2; i++, sums += LHK_ADAMAS_TILE) {
+            _mm512_storeu_si512(sums, _mm512_sub_epi16(even[r][i], _mm512_slli_epi16(odd[r][i], 8)));
+            _mm512_storeu_si512(sums + 32, odd[r][i]);
+        }
     }
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Exact selection of the nearest tokens, from candidates: the cut is found by counting those above a score. Nothing is sorted.
+/// Exact selection of the nearest tokens, from candidates: the cut is found by counting those above a score. Nothing is
+/// sorted.
 #include "lhk_adamas_pick.h"
 
 #include <float.h>
 #include <longhand/adamas.h>
 
-/// Parts values by halving until there is a cut between number `wanted` and number `most` + 1 from above: then all >= the result
-/// are the ones before it. Among equal values there may be no such cut; then the result is the value itself. After every
-/// halving the bounds move to values that there are, so that few steps do.
+/// Parts values by halving until there is a cut between number `wanted` and number `most` + 1 from above: then all >= the
+/// result are the ones before it. Among equal values there may be no such cut; then the result is the value itself. After
+/// every halving the bounds move to values that there are, so that few steps do.
 float lhk_adamas_cut(const lhk_adamas_kernel *kernel, const float *values, int64_t count, int64_t wanted, int64_t most) {
     lhk_adamas_parting all = kernel->part(values, count, -FLT_MAX);
     float low = all.least_above, high = FLT_MAX;

@@ -29,9 +29,9 @@ static range code_weight(const formula *f, double q, double size, int low, int h
     return (range){rint(size * fmax(first, 0) - 2e-3), rint(size * fmin(last, 127) + 2e-3)};
 }
 
-/// The sum of the weights of codes, which are whole and for a group of channels 249 at most but for rounding, and where means
-/// move the product with the block's; in log2 units. `most`: the greatest sum of |query| over a group. Codes and weights that
-/// may fall either way are bounded.
+/// The sum of the weights of codes, which are whole and for a group of channels 249 at most but for rounding, and where
+/// means move the product with the block's; in log2 units. `most`: the greatest sum of |query| over a group. Codes and
+/// weights that may fall either way are bounded.
 static range estimate(const formula *f, const double *hq, double most, int64_t j) {
     double floor = f->level[0], unit = (f->level[3] - floor) / 127, inverse = 249 / (127 * most);
     double small = (CLOSE + f->error) * fmax(fabs(floor), fabs(f->level[3])), log2_scale = f->scale * 1.4426950408889634;

@@ -42,14 +42,15 @@ static void hide(float *scores, int64_t from, int64_t to) {
 static void score_exactly(const select_job *job, int64_t kv, int64_t begin, int64_t count, float *scores) {
     int64_t lds = job->room.lds;
     lhk_keys keys = {begin, count, NULL};
-    job->store.ops->score(job->store.instance, (uint32_t)kv, job->room.queries + kv * job->group * job->room.ldq, job->room.ldq,
-                          (int32_t)job->group, &keys, scores, lds);
+    const float *queries = job->room.queries + kv * job->group * job->room.ldq;
+    job->store.ops->score(job->store.instance, (uint32_t)kv, queries, job->room.ldq, (int32_t)job->group, &keys, scores, lds);
     for (int64_t row = 0; row < job->group; row++)
         for (float *x = scores + row * lds, *end = x + count; x < end; x++)
             *x = fminf(fmaxf(*x * job->scale * log2_e, -FLT_MAX), FLT_MAX);
 }
 
-/// Scores of one block for all query heads of a KV head. Tokens that are taken anyway, and what follows the last, are hidden.
+/// Scores of one block for all query heads of a KV head. Tokens that are taken anyway, and what follows the last, are
+/// hidden.
 static void score_block(const select_job *job, int64_t b, const chunk_view *v) {
     const lhk_adamas_config *c = job->c;
     const select_room *r = &job->room;
@@ -57,7 +58,8 @@ static void score_block(const select_job *job, int64_t b, const chunk_view *v) {
     bool last = begin + LHK_ADAMAS_BLOCK >= n;
     float *scores = v->scores + begin - v->number * r->chunk;
     lhk_adamas_scan scan = {.block = lhk_adamas_block(c, &job->parts, b, v->kv), .dim = c->dim_k, .rows = job->group,
-                            .tokens = lhk_min(LHK_ADAMAS_BLOCK, lhk_round_up(n - begin, 16)), .scores = scores, .lds = r->lds,
+                            .tokens = lhk_min(LHK_ADAMAS_BLOCK, lhk_round_up(n - begin, 16)), .scores = scores,
+                            .lds = r->lds,
                             .planes = r->planes + first * 3 * lhk_adamas_words(c->dim_k),
                             .tables = r->tables + first * lhk_adamas_table_bytes(c->dim_k), .factor = r->factor + first,
                             .offset = r->offset + first, .queries = r->queries + first * r->ldq, .ldq = r->ldq,
@@ -65,7 +67,8 @@ static void score_block(const select_job *job, int64_t b, const chunk_view *v) {
                             .ahead_bytes = (int64_t)job->parts.block_bytes};
     if (c->center == LHK_ADAMAS_CENTER_MOVING) {
         scan.mean = lhk_adamas_mean(c, &job->parts, b, v->kv);
-        for (int64_t i = 0; i < c->dim_k && !last; i += 16) __builtin_prefetch(lhk_adamas_mean(c, &job->parts, b + 1, v->kv) + i);
+        const float *next = lhk_adamas_mean(c, &job->parts, b + 1, v->kv);
+        for (int64_t i = 0; i < c->dim_k && !last; i += 16) __builtin_prefetch(next + i);
     }
     if (c->scoring == LHK_ADAMAS_EXACT) score_exactly(job, v->kv, begin, lhk_min(LHK_ADAMAS_BLOCK, n - begin), scores);
     else (c->scoring == LHK_ADAMAS_ASYMMETRIC ? job->kernel->estimates : job->kernel->distances)(&scan);
@@ -156,7 +159,8 @@ static void keep_candidates(const select_job *job, const chunk_view *v) {
     const select_room *r = &job->room;
     int64_t at = v->number * (r->chunk + LHK_ADAMAS_SPARE), n = 0;
     int32_t *tokens = r->candidates + v->kv * r->stride + at;
-    float *to = r->scores + v->kv * job->group * r->stride + at, *sums = r->scores + (job->c->query_heads + v->kv) * r->stride + at;
+    float *to = r->scores + v->kv * job->group * r->stride + at;
+    float *sums = r->scores + (job->c->query_heads + v->kv) * r->stride + at;
     memset(v->marks, 0, (size_t)(v->tokens / LHK_ADAMAS_TILE));
     for (int64_t row = 0; row < v->rows; row++)
         job->kernel->mark(v->crests + row * r->chunk / 4, v->tokens / LHK_ADAMAS_TILE, v->least[row], v->marks);

@@ -48,8 +48,8 @@ static void LHK_NAME(mean)(const uint8_t *block, int64_t dim, const uint8_t *ste
         for (int64_t i = 0; i < LHK_ADAMAS_BLOCK; i += 16) {
             bytes16 bytes;
             lhk_adamas_floats of;
-            memcpy(&bytes, block + i / LHK_ADAMAS_TILE * lhk_adamas_tile_bytes(dim) + row * LHK_ADAMAS_TILE + i % LHK_ADAMAS_TILE,
-                   sizeof bytes);
+            const uint8_t *tile = block + i / LHK_ADAMAS_TILE * lhk_adamas_tile_bytes(dim);
+            memcpy(&bytes, tile + row * LHK_ADAMAS_TILE + i % LHK_ADAMAS_TILE, sizeof bytes);
             memcpy(&of, scale + i, sizeof of);
             lhk_adamas_uints codes = __builtin_convertvector(bytes, lhk_adamas_uints);
             for (int s = 0; s < 4; s++) {
@@ -60,7 +60,8 @@ static void LHK_NAME(mean)(const uint8_t *block, int64_t dim, const uint8_t *ste
         }
         for (int s = 0; s < 4; s++) {
             int64_t c = lhk_adamas_channel(dim, row / 3, row % 3, s);
-            if (c < dim) mean[c] = before[c] + (unit * LHK_NAME(add_lanes)(&sum[s]) + floor * all) * (1.0f / LHK_ADAMAS_BLOCK);
+            if (c >= dim) continue;
+            mean[c] = before[c] + (unit * LHK_NAME(add_lanes)(&sum[s]) + floor * all) * (1.0f / LHK_ADAMAS_BLOCK);
         }
     }
 }
