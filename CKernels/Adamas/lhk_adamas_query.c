@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Queries as scans want them: thermometer planes, tables of the weights of codes, or plain rows.
+/// Queries as scans want them: thermometer planes, weights of codes, or plain rows.
 #include "lhk_adamas_select.h"
 
 /// Thermometer planes of the codes of y, by the quartiles of a normal distribution of y's own mean square.
@@ -49,13 +49,13 @@ static void weigh_codes(const float *y, int64_t dim, const uint8_t *step, float 
             }
 }
 
-/// Tables of the weights of codes, and what turns sums of them into scores in log2 units.
+/// Weights of codes, and what turns sums of them into scores in log2 units.
 static void weigh_query(const select_job *job, int64_t head, const float *y) {
     const lhk_adamas_levels *levels = &job->parts.levels[head / job->group];
     bool moving = job->c->center == LHK_ADAMAS_CENTER_MOVING;
     const float *mean = job->c->center && !moving ? job->parts.mean + head / job->group * job->c->dim_k : NULL;
     int64_t dim = job->c->dim_k;
-    uint8_t weights[4 * (LHK_ADAMAS_MOST_DIM + 16)];
+    uint8_t *weights = job->room.weights + head * 16 * lhk_adamas_rows(dim);
     double base = 0, sum = 0, negative = 0;
     bool finite = true;
     for (int64_t c = 0; c < dim; c++) {
@@ -67,9 +67,8 @@ static void weigh_query(const select_job *job, int64_t head, const float *y) {
     float most = finite ? greatest_group(y, dim) : 0, log2_scale = job->scale * log2_e;
     // Rounding adds up to 6 for the channels of a group: together no more than 255.
     float inverse = most > 1e-30f ? 249 / (127 * most) : 0, unit = inverse > 0 ? levels->unit * log2_scale : 0;
-    weigh_codes(y, inverse > 0 ? dim : 0, levels->step, inverse, weights);
-    if (!(inverse > 0)) memset(weights, 0, sizeof weights);
-    job->kernel->tables(weights, dim, job->room.tables + head * lhk_adamas_table_bytes(dim));
+    if (inverse > 0) weigh_codes(y, dim, levels->step, inverse, weights);
+    else memset(weights, 0, (size_t)(16 * lhk_adamas_rows(dim)));
     job->room.factor[head] = inverse > 0 ? unit / inverse : 0;
     job->room.offset[head] = inverse > 0 ? (float)(log2_scale * levels->floor * sum + unit * 127 * negative) : 0;
     job->room.base[head] = (float)(base * log2_scale);

@@ -9,9 +9,11 @@
 /// A chunk under scan: rows of query heads, and one of their sums where lists go by these.
 typedef struct chunk_view {
     int64_t kv, number;
+    uint32_t worker;
     int64_t tokens;             ///< a multiple of 256, the last ones of which may not exist
     float *scores;              ///< [rows][lds]
     float *crests;              ///< [rows][tokens of a chunk / 4]
+    const uint8_t *tables;      ///< of this worker, of the rows that are query heads
     uint8_t *marks;             ///< of tiles
     float *least;               ///< [rows]
     float *lanes;               ///< [rows][32]: sums of weights, and as number 16 the exponent of their unit
@@ -23,7 +25,9 @@ static chunk_view view_of(const select_job *job, int64_t kv, int64_t number, uin
     const select_room *r = &job->room;
     bool sums = job->c->lists == LHK_ADAMAS_LISTS_KV;
     int64_t at = worker * (job->group + 1), left = lhk_round_up(job->index->length, LHK_ADAMAS_BLOCK) - number * r->chunk;
-    return (chunk_view){kv, number, lhk_min(left, r->chunk), r->chunk_scores + at * r->lds, r->crests + at * r->chunk / 4,
+    return (chunk_view){kv, number, worker, lhk_min(left, r->chunk), r->chunk_scores + at * r->lds,
+                        r->crests + at * r->chunk / 4,
+                        r->tables + (worker * job->c->query_heads + kv * job->group) * lhk_adamas_table_bytes(job->c->dim_k),
                         r->marks + worker * lhk_round_up(r->chunk / LHK_ADAMAS_TILE, 64),
                         r->least + worker * lhk_round_up(job->group + 1, 16), r->lanes + at * 32, job->group + sums,
                         sums ? job->c->query_heads + kv : kv * job->group, sums ? job->group : 0, sums ? 1 : job->group};
@@ -61,7 +65,7 @@ static void score_block(const select_job *job, int64_t b, const chunk_view *v) {
                             .tokens = lhk_min(LHK_ADAMAS_BLOCK, lhk_round_up(n - begin, 16)), .scores = scores,
                             .lds = r->lds,
                             .planes = r->planes + first * 3 * lhk_adamas_words(c->dim_k),
-                            .tables = r->tables + first * lhk_adamas_table_bytes(c->dim_k), .factor = r->factor + first,
+                            .tables = v->tables, .factor = r->factor + first,
                             .offset = r->offset + first, .queries = r->queries + first * r->ldq, .ldq = r->ldq,
                             .ahead = last ? NULL : lhk_adamas_block(c, &job->parts, b + 1, v->kv),
                             .ahead_bytes = (int64_t)job->parts.block_bytes};
@@ -129,8 +133,9 @@ static void raise_bound(const select_job *job, select_seen *seen, float *pool, c
 }
 
 /// From which score on a token of each row is a candidate: by the bound, or if it may weigh enough to be read for its value.
-static void set_least(const select_job *job, uint32_t worker, const chunk_view *v) {
+static void set_least(const select_job *job, const chunk_view *v) {
     const select_room *r = &job->room;
+    uint32_t worker = v->worker;
     for (int64_t row = 0; row < v->rows; row++) v->least[row] = INFINITY;
     for (int64_t i = 0; i < v->lists; i++) {
         int64_t row = v->own + i, at = worker * r->rows + v->first + i;
@@ -158,9 +163,9 @@ static void set_least(const select_job *job, uint32_t worker, const chunk_view *
 static void keep_candidates(const select_job *job, const chunk_view *v) {
     const select_room *r = &job->room;
     int64_t at = v->number * (r->chunk + LHK_ADAMAS_SPARE), n = 0;
-    int32_t *tokens = r->candidates + v->kv * r->stride + at;
-    float *to = r->scores + v->kv * job->group * r->stride + at;
-    float *sums = r->scores + (job->c->query_heads + v->kv) * r->stride + at;
+    int64_t slot = lhk_adamas_slot(job, v->kv, v->worker);
+    int32_t *tokens = r->candidates + slot * r->stride + at;
+    float *to = r->scores + slot * v->rows * r->stride + at;
     memset(v->marks, 0, (size_t)(v->tokens / LHK_ADAMAS_TILE));
     for (int64_t row = 0; row < v->rows; row++)
         job->kernel->mark(v->crests + row * r->chunk / 4, v->tokens / LHK_ADAMAS_TILE, v->least[row], v->marks);
@@ -169,18 +174,29 @@ static void keep_candidates(const select_job *job, const chunk_view *v) {
         uint64_t bits = 0;
         if (!v->marks[t / LHK_ADAMAS_TILE]) continue;
         for (int64_t row = 0; row < v->rows; row++) bits |= job->kernel->reaching(scores + row * r->lds, v->least[row]);
-        for (int64_t row = 0; row < job->group; row++)
+        for (int64_t row = 0; row < v->rows; row++)
             job->kernel->take(scores + row * r->lds, bits, to + row * r->stride + n);
-        if (v->rows > job->group) job->kernel->take(scores + job->group * r->lds, bits, sums + n);
         for (; bits; bits &= bits - 1) tokens[n++] = (int32_t)(v->number * r->chunk + t) + __builtin_ctzll(bits);
     }
     r->found[v->kv * r->chunks + v->number] = n;
 }
 
-void lhk_adamas_scan_task(void *context, int64_t task, uint32_t worker) {
-    const select_job *job = context;
+/// Makes this worker's tables of the query heads of a KV head, once.
+static void make_tables(const select_job *job, int64_t kv, uint32_t worker) {
     const select_room *r = &job->room;
-    chunk_view v = view_of(job, task % job->c->kv_heads, task / job->c->kv_heads, worker);
+    int64_t dim = job->c->dim_k, head = kv * job->group, end = head + job->group;
+    if (r->seen[worker * r->rows + head].ready || job->c->scoring != LHK_ADAMAS_ASYMMETRIC) return;
+    for (; head < end; head++) {
+        uint8_t *to = r->tables + (worker * job->c->query_heads + head) * lhk_adamas_table_bytes(dim);
+        job->kernel->tables(r->weights + head * 16 * lhk_adamas_rows(dim), dim, to);
+        r->seen[worker * r->rows + head].ready = true;
+    }
+}
+
+static void scan_chunk(const select_job *job, int64_t kv, int64_t number, uint32_t worker) {
+    const select_room *r = &job->room;
+    chunk_view v = view_of(job, kv, number, worker);
+    make_tables(job, v.kv, worker);
     memset(v.lanes, 0, (size_t)job->group * 32 * sizeof *v.lanes);
     for (int64_t row = 0; row < job->group; row++) v.lanes[32 * row + 16] = -INFINITY;
     for (int64_t t = 0; t < v.tokens; t += LHK_ADAMAS_BLOCK) {
@@ -188,6 +204,17 @@ void lhk_adamas_scan_task(void *context, int64_t task, uint32_t worker) {
         score_block(job, b, &v);
         look_at_block(job, b, &v);
     }
-    set_least(job, worker, &v);
+    set_least(job, &v);
     keep_candidates(job, &v);
+}
+
+void lhk_adamas_scan_task(void *context, int64_t task, uint32_t worker) {
+    const select_job *job = context;
+    scan_chunk(job, task % job->c->kv_heads, task / job->c->kv_heads, worker);
+}
+
+void lhk_adamas_head_task(void *context, int64_t kv, uint32_t worker) {
+    const select_job *job = context;
+    for (int64_t number = 0; number < job->room.chunks; number++) scan_chunk(job, kv, number, worker);
+    lhk_adamas_pick_task(context, kv, worker);
 }

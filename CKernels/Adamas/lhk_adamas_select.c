@@ -22,7 +22,8 @@ static bool carve_room(const lhk_adamas_config *c, int64_t tokens, uint32_t work
     r->most = lhk_carve(&carver, heads * (uint64_t)r->chunks, sizeof(float));
     r->mass = lhk_carve(&carver, heads * (uint64_t)r->chunks, sizeof(float));
     r->planes = lhk_carve(&carver, heads * 3 * (uint64_t)lhk_adamas_words(c->dim_k), 8);
-    r->tables = lhk_carve(&carver, tiles ? heads : 0, (uint64_t)lhk_adamas_table_bytes(c->dim_k));
+    r->weights = lhk_carve(&carver, tiles ? heads : 0, 16 * (uint64_t)lhk_adamas_rows(c->dim_k));
+    r->tables = lhk_carve(&carver, tiles ? workers * heads : 0, (uint64_t)lhk_adamas_table_bytes(c->dim_k));
     r->ldq = lhk_round_up(c->dim_k, 16);
     bool plain = c->scoring == LHK_ADAMAS_EXACT || c->center == LHK_ADAMAS_CENTER_MOVING;
     r->queries = lhk_carve(&carver, plain ? heads * (uint64_t)r->ldq : 0, 4);
@@ -121,9 +122,15 @@ lhk_status lhk_adamas_select(lhk_instance *index, const lhk_host *host, const lh
     lhk_adamas_scan_begin(&job);
     double scores = (double)index->length * c->query_heads * c->dim_k / 128;
     run_tasks(host, c->query_heads, 300.0 * c->query_heads, lhk_adamas_query_task, &job);
-    run_tasks(host, c->kv_heads * job.room.chunks, scores / job.kernel->speed, lhk_adamas_scan_task, &job);
     double picking = 1500.0 * c->query_heads + 10000.0 * c->kv_heads * (c->values > 0);
-    run_tasks(host, c->kv_heads, picking, lhk_adamas_pick_task, &job);
+    // One worker for a whole KV head saves a meeting of all and traffic between them; the lists are the same either way.
+    job.whole = c->kv_heads % host->workers == 0 || c->kv_heads >= 8 * host->workers;
+    if (job.whole) {
+        run_tasks(host, c->kv_heads, scores / job.kernel->speed + picking, lhk_adamas_head_task, &job);
+    } else {
+        run_tasks(host, c->kv_heads * job.room.chunks, scores / job.kernel->speed, lhk_adamas_scan_task, &job);
+        run_tasks(host, c->kv_heads, picking, lhk_adamas_pick_task, &job);
+    }
     lhk_adamas_show(&job, out);
     return LHK_OK;
 }

@@ -17,6 +17,7 @@ typedef struct select_seen {
     float bound;   ///< that many scores reach it as are wanted; before there are so many, the least of all numbers
     int32_t held;  ///< of the greatest, in `pool`
     float most, mass;  ///< of all scores seen, as `lhk_adamas_add_mass` has it
+    bool ready;        ///< tables of this query head are made
 } select_seen;
 
 /// Workspace of a call. Rows of scores: query heads, then, where lists go by sums, KV heads. Scores themselves are not kept
@@ -26,12 +27,13 @@ typedef struct select_room {
     int64_t chunk, chunks;  ///< chunk: tokens of one scan task
     int64_t lds;         ///< of a chunk's scores; more than the chunk, so that rows do not share sets of the cache
     int64_t stride;      ///< candidates that there is room for
-    int32_t *candidates; ///< [kv_heads][stride]: tokens
+    int32_t *candidates; ///< [slots][stride]: tokens; slots: as many as KV heads, see `lhk_adamas_slot`
     int64_t *found;      ///< [kv_heads][chunks]: how many
-    float *scores;       ///< [rows][stride]: of the candidates
+    float *scores;       ///< [slots][group, and one for sums][stride]: of the candidates
     float *most, *mass;  ///< [query_heads][chunks]
     uint64_t *planes;    ///< [query_heads][3][words]
-    uint8_t *tables;     ///< [query_heads][lhk_adamas_table_bytes(dim_k)]
+    uint8_t *weights;    ///< [query_heads][rows of codes][4 channels][4 codes]
+    uint8_t *tables;     ///< per worker [query_heads][lhk_adamas_table_bytes(dim_k)]: where others wrote, reading is slow
     float *queries;      ///< [query_heads][ldq]: exact scores and moving means only
     int64_t ldq;         ///< dim_k rounded up to 16
     float *factor, *offset, *base;  ///< [query_heads]; base: what the mean adds to every score, in log2
@@ -64,10 +66,19 @@ typedef struct select_job {
     float scale;  ///< of scores
     int64_t group, wanted;  ///< wanted: tokens that each row of a list picks
     uint32_t workers;
+    bool whole;  ///< a KV head is all one worker's
 } select_job;
 
 /// Codes the query of one head (a task of `lhk_parallel_for`).
 void lhk_adamas_query_task(void *context, int64_t head, uint32_t worker);
+/// Where candidates of a KV head are kept: those that a worker alone sees, where it wrote others before, as memory that
+/// another worker wrote is slow to write to.
+static inline int64_t lhk_adamas_slot(const select_job *job, int64_t kv, uint32_t worker) { return job->whole ? worker : kv; }
+static inline int64_t lhk_adamas_slot_rows(const select_job *job) {
+    return job->group + (job->c->lists == LHK_ADAMAS_LISTS_KV);
+}
+/// Scans a KV head and makes its lists (likewise).
+void lhk_adamas_head_task(void *context, int64_t kv, uint32_t worker);
 /// Nothing is seen yet.
 void lhk_adamas_scan_begin(const select_job *job);
 /// Scans a chunk of tokens of one KV head for candidates, and weighs them all: task = chunk * kv_heads +
@@ -92,6 +103,8 @@ void lhk_adamas_show(const select_job *job, lhk_selection *out);
 /// A list of picked candidates, those that are always taken aside, and further ones whose values are to be read; ascending
 /// numbers of candidates.
 typedef struct select_list {
+    const int32_t *candidates;  ///< their tokens
+    const float *scores;        ///< and scores, [rows][stride]
     const int32_t *tokens;
     int64_t count;
     int32_t *wide;  ///< become tokens
