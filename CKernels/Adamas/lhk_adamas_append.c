@@ -10,7 +10,7 @@ typedef struct append_job {
     int64_t origin, first_block;
 } append_job;
 
-/// Spreads 16 bits over the even bits of 32.
+/// Spreads 12 bits over the even bits of 24.
 static uint32_t spread(uint32_t x) {
     x = (x | x << 8) & 0x00ff00ffu;
     x = (x | x << 4) & 0x0f0f0f0fu;
@@ -18,18 +18,34 @@ static uint32_t spread(uint32_t x) {
     return (x | x << 1) & 0x55555555u;
 }
 
+/// The bits of the channels of a group, of 16 channels a word.
+static uint32_t group_bits(const uint16_t *bits, int64_t g) {
+    int64_t at = LHK_ADAMAS_GROUP * g;
+    return (bits[at / 16] | (uint32_t)bits[at / 16 + 1] << 16) >> at % 16 & 0xfff;
+}
+
+/// Writes the codes of token t, whose high and low bits are given.
+static void put_bytes(uint8_t *block, int64_t dim, int64_t t, const uint16_t *high, const uint16_t *low) {
+    uint8_t *to = block + lhk_adamas_place(dim, t);
+    for (int64_t g = 0; g < lhk_adamas_groups(dim); g++) {
+        int64_t count = lhk_adamas_group_rows(dim, g);
+        uint32_t codes = spread(group_bits(low, g)) | spread(group_bits(high, g)) << 1;
+        for (int64_t b = 0; b < count; b++, to += LHK_ADAMAS_TILE)
+            *to = (uint8_t)((codes >> (6 * b) & 63) | (codes >> (6 * count + 2 * b) & 3) << 6);
+    }
+}
+
 /// Codes the transformed key y, which is changed, less `mean`, as token t of a block.
 static void put_key(const append_job *job, int64_t head, const float *mean, uint8_t *block, int64_t t, float *y) {
     const lhk_adamas_config *c = &job->index->config;
     uint16_t high[LHK_ADAMAS_MOST_DIM / 16 + 3] = {0}, low[LHK_ADAMAS_MOST_DIM / 16 + 3] = {0};
-    int64_t groups = lhk_adamas_groups(c->dim_k), words = lhk_adamas_words(c->dim_k);
-    bool lanes = c->scoring == LHK_ADAMAS_ASYMMETRIC;
-    uint16_t *scale = lanes ? (uint16_t *)(block + groups * LHK_ADAMAS_BLOCK * 4) + t : NULL;
+    int64_t words = lhk_adamas_words(c->dim_k);
+    bool tiles = c->scoring == LHK_ADAMAS_ASYMMETRIC;
+    uint16_t *scale = tiles ? (uint16_t *)(block + lhk_adamas_scale_place(c->dim_k, t)) : NULL;
     lhk_adamas_kernel_of(job->index)->code(y, c->center ? mean : NULL, c->dim_k,
                                            job->parts.levels[head].thresholds, scale, high, low);
-    if (lanes) {
-        for (int64_t g = 0; g < groups; g++)
-            ((uint32_t *)block)[g * LHK_ADAMAS_BLOCK + t] = spread(low[g]) | spread(high[g]) << 1;
+    if (tiles) {
+        put_bytes(block, c->dim_k, t, high, low);
         return;
     }
     uint64_t *planes = (uint64_t *)block;

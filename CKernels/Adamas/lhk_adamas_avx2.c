@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// AVX2: population counts by nibble tables, byte products by vpmaddubsw, which cannot saturate at 127 * 127 * 2.
+/// AVX2: population counts and weights of codes by nibble tables.
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -29,29 +29,11 @@ LHK_ALWAYS_INLINE void LHK_NAME(vminus)(LHK_NAME(vwords) sum, float *out) {
     _mm_storeu_ps(out, _mm_cvtepi32_ps(_mm256_castsi256_si128(low)));
 }
 
-#define LHK_LANES 8
-#define LHK_TILE 2
-typedef int32_t LHK_NAME(vlanes) __attribute__((vector_size(32)));
-typedef struct LHK_NAME(vtables) {
-    __m256i low, high;  ///< by a nibble: step of its low and of its high code
-} LHK_NAME(vtables);
-LHK_ALWAYS_INLINE LHK_NAME(vtables) LHK_NAME(tables)(const uint8_t *step) {
-    uint8_t low[16], high[16];
-    lhk_adamas_nibbles(step, low, high);
-    return (LHK_NAME(vtables)){_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)low)),
-                               _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)high))};
-}
-LHK_ALWAYS_INLINE void LHK_NAME(unpack)(LHK_NAME(vlanes) w, LHK_NAME(vtables) tables, LHK_NAME(vlanes) *out) {
-    const __m256i nibble = _mm256_set1_epi8(15);
-    __m256i a = _mm256_and_si256((__m256i)w, nibble), b = _mm256_and_si256(_mm256_srli_epi16((__m256i)w, 4), nibble);
-    out[0] = (LHK_NAME(vlanes))_mm256_shuffle_epi8(tables.low, a);
-    out[1] = (LHK_NAME(vlanes))_mm256_shuffle_epi8(tables.high, a);
-    out[2] = (LHK_NAME(vlanes))_mm256_shuffle_epi8(tables.low, b);
-    out[3] = (LHK_NAME(vlanes))_mm256_shuffle_epi8(tables.high, b);
-}
-LHK_ALWAYS_INLINE LHK_NAME(vlanes) LHK_NAME(dot)(LHK_NAME(vlanes) sum, LHK_NAME(vlanes) steps, int32_t weights) {
-    __m256i pairs = _mm256_maddubs_epi16((__m256i)steps, _mm256_set1_epi32(weights));
-    return sum + (LHK_NAME(vlanes))_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+#define LHK_BYTES 32
+typedef uint8_t LHK_NAME(vbytes) __attribute__((vector_size(32)));
+LHK_ALWAYS_INLINE LHK_NAME(vbytes) LHK_NAME(look)(const uint8_t *table, LHK_NAME(vbytes) x) {
+    __m256i both = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)table));
+    return (LHK_NAME(vbytes))_mm256_shuffle_epi8(both, (__m256i)x);
 }
 LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_adamas_floats *to) {
     for (int i = 0; i < 2; i++)

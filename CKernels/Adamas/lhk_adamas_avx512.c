@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// AVX-512 (F, BW, VL, DQ), and with VNNI for the byte products.
+/// AVX-512 (F, BW, VL, DQ).
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -11,28 +11,9 @@ LHK_TARGET_BEGIN(LHK_FEATURES_AVX512)
 #define LHK_NAME(x) lhk_adamas_avx512_##x
 #define LHK_ADAMAS_WORD "avx512"
 #define LHK_ADAMAS_ISA LHK_ISA_AVX512
-#define LHK_ADAMAS_SPEED 0.5
-#define LHK_ADAMAS_VNNI 0
+#define LHK_ADAMAS_SPEED 0.8
 #define LHK_ADAMAS_POPCNT 0
 #define LHK_HADAMARD(x) lhk_adamas_avx512_hadamard_##x
-#include <lhk/hadamard_body.inc>
-#include "lhk_adamas_avx512.h"
-LHK_TARGET_END
-
-#undef LHK_NAME
-#undef LHK_ADAMAS_WORD
-#undef LHK_ADAMAS_ISA
-#undef LHK_ADAMAS_SPEED
-#undef LHK_ADAMAS_VNNI
-#undef LHK_HADAMARD
-
-LHK_TARGET_BEGIN(LHK_FEATURES_AVX512VNNI)
-#define LHK_NAME(x) lhk_adamas_avx512vnni_##x
-#define LHK_ADAMAS_WORD "avx512vnni"
-#define LHK_ADAMAS_ISA LHK_ISA_AVX512VNNI
-#define LHK_ADAMAS_SPEED 0.6
-#define LHK_ADAMAS_VNNI 1
-#define LHK_HADAMARD(x) lhk_adamas_avx512vnni_hadamard_##x
 #include <lhk/hadamard_body.inc>
 #include "lhk_adamas_avx512.h"
 LHK_TARGET_END

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The words of AVX-512. The including file defines LHK_ADAMAS_VNNI and LHK_ADAMAS_POPCNT, 0 or 1.
+/// The words of AVX-512. The including file defines LHK_ADAMAS_POPCNT, 0 or 1: VPOPCNTDQ and VBMI.
 #define LHK_WORDS 8
 typedef uint64_t LHK_NAME(vwords) __attribute__((vector_size(64)));
 #if LHK_ADAMAS_POPCNT
@@ -26,48 +26,41 @@ LHK_ALWAYS_INLINE void LHK_NAME(vminus)(LHK_NAME(vwords) sum, float *out) {
     _mm256_storeu_ps(out, _mm512_cvtepi64_ps((__m512i)(0 - sum)));
 }
 
-#define LHK_LANES 16
-#define LHK_TILE 2
-typedef int32_t LHK_NAME(vlanes) __attribute__((vector_size(64)));
-typedef struct LHK_NAME(vtables) {
-    __m512i low, high;  ///< by a nibble: step of its low and of its high code
-} LHK_NAME(vtables);
-LHK_ALWAYS_INLINE LHK_NAME(vtables) LHK_NAME(tables)(const uint8_t *step) {
-    uint8_t low[16], high[16];
-    lhk_adamas_nibbles(step, low, high);
-    return (LHK_NAME(vtables)){_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)low)),
-                               _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)high))};
-}
-LHK_ALWAYS_INLINE void LHK_NAME(unpack)(LHK_NAME(vlanes) w, LHK_NAME(vtables) tables, LHK_NAME(vlanes) *out) {
-    const __m512i nibble = _mm512_set1_epi8(15);
-    __m512i a = _mm512_and_si512((__m512i)w, nibble), b = _mm512_and_si512(_mm512_srli_epi16((__m512i)w, 4), nibble);
-    out[0] = (LHK_NAME(vlanes))_mm512_shuffle_epi8(tables.low, a);
-    out[1] = (LHK_NAME(vlanes))_mm512_shuffle_epi8(tables.high, a);
-    out[2] = (LHK_NAME(vlanes))_mm512_shuffle_epi8(tables.low, b);
-    out[3] = (LHK_NAME(vlanes))_mm512_shuffle_epi8(tables.high, b);
-}
-LHK_ALWAYS_INLINE LHK_NAME(vlanes) LHK_NAME(dot)(LHK_NAME(vlanes) sum, LHK_NAME(vlanes) steps, int32_t weights) {
-#if LHK_ADAMAS_VNNI
-    return (LHK_NAME(vlanes))_mm512_dpbusd_epi32((__m512i)sum, (__m512i)steps, _mm512_set1_epi32(weights));
+#define LHK_BYTES 64
+#if LHK_ADAMAS_POPCNT
+#define LHK_ADAMAS_PERMUTE
 #else
-    __m512i pairs = _mm512_maddubs_epi16((__m512i)steps, _mm512_set1_epi32(weights));
-    return sum + (LHK_NAME(vlanes))_mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
-#endif
+typedef uint8_t LHK_NAME(vbytes) __attribute__((vector_size(64)));
+LHK_ALWAYS_INLINE LHK_NAME(vbytes) LHK_NAME(look)(const uint8_t *table, LHK_NAME(vbytes) x) {
+    __m512i all = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)table));
+    return (LHK_NAME(vbytes))_mm512_shuffle_epi8(all, (__m512i)x);
 }
+#endif
 LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_adamas_floats *to) {
     *to = (lhk_adamas_floats)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
 }
 LHK_ALWAYS_INLINE uint32_t LHK_NAME(greater)(const float *y, float t) {
     return _mm512_cmp_ps_mask(_mm512_loadu_ps(y), _mm512_set1_ps(t), _CMP_GT_OQ);
 }
+LHK_ALWAYS_INLINE uint32_t LHK_NAME(at_least)(const float *x, float least) {
+    return _mm512_cmp_ps_mask(_mm512_loadu_ps(x), _mm512_set1_ps(least), _CMP_GE_OQ);
+}
+LHK_ALWAYS_INLINE void LHK_NAME(power)(lhk_adamas_floats *x) {  // the product is exact, so fusing rounds nothing else
+    __m512 bits = _mm512_fmadd_ps((__m512)*x, _mm512_set1_ps(0x1p23f), _mm512_set1_ps(LHK_ADAMAS_POWER_OF_0));
+    *x = (lhk_adamas_floats)_mm512_cvttps_epi32(_mm512_max_ps(bits, _mm512_setzero_ps()));
+}
 LHK_ALWAYS_INLINE float LHK_NAME(greatest)(const lhk_adamas_floats *x) { return _mm512_reduce_max_ps((__m512)*x); }
-LHK_ALWAYS_INLINE int64_t LHK_NAME(keep)(const float *x, float least, int32_t first, int32_t *tokens, float *kept) {
+LHK_ALWAYS_INLINE int64_t LHK_NAME(compress)(const float *x, uint32_t bits, float *out) {
+    _mm512_storeu_ps(out, _mm512_maskz_compress_ps((__mmask16)bits, _mm512_loadu_ps(x)));  // whole, as in `keep`
+    return __builtin_popcount(bits);
+}
+LHK_ALWAYS_INLINE int64_t LHK_NAME(keep)(const float *x, float least, int32_t first, int32_t *which, float *kept) {
     const __m512i numbers = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     __m512 v = _mm512_loadu_ps(x);
     __mmask16 bits = _mm512_cmp_ps_mask(v, _mm512_set1_ps(least), _CMP_GE_OQ);
     if (!bits) return 0;
     // Whole stores: compressing to memory is microcode on some processors.
-    _mm512_storeu_si512(tokens, _mm512_maskz_compress_epi32(bits, _mm512_add_epi32(numbers, _mm512_set1_epi32(first))));
+    _mm512_storeu_si512(which, _mm512_maskz_compress_epi32(bits, _mm512_add_epi32(numbers, _mm512_set1_epi32(first))));
     _mm512_storeu_ps(kept, _mm512_maskz_compress_ps(bits, v));
     return __builtin_popcount(bits);
 }
@@ -76,6 +69,6 @@ LHK_ALWAYS_INLINE int64_t LHK_NAME(keep)(const float *x, float least, int32_t fi
 #include "lhk_adamas_body.h"
 
 #undef LHK_WORDS
-#undef LHK_LANES
-#undef LHK_TILE
+#undef LHK_BYTES
+#undef LHK_ADAMAS_PERMUTE
 #undef LHK_ADAMAS_TERNARY

@@ -5,11 +5,14 @@
 ///   uint32_t greater(const float *y, float t)     bit c: y[c] > t, of 16
 ///   vwords: some 64-bit lanes (LHK_WORDS); vcount(x): population count of each; and the functions of h, l, q
 ///     vleast(h, l, q) = (h | l) ^ q, vxor(h, q) and vmost(h, l, q) = (h & l) ^ q; vminus(sum, out): floats -sum
-///   vlanes: LHK_LANES 32-bit lanes, a token each; vtables from tables(step); unpack(w, tables, out[4]): the steps of the
-///     codes at bits 2 s of each byte; dot(sum, steps, weights): sum + the four byte products of each lane;
-///     LHK_TILE, vectors of tokens that are summed side by side
+///   vbytes: LHK_BYTES bytes, at most 64; look(table, x): table[x & 15] for x below 16, of 16 bytes; or
+///     LHK_ADAMAS_PERMUTE, for VBMI
+///   void halves(const uint16_t *from, floats *to)  16 f16
+///   void power(floats *x)                         lhk_adamas_power of each
 ///   float greatest(const floats *x)               of 16 lanes, none of which is NaN
-///   int64_t keep(const float *x, float least, int32_t first, int32_t *tokens, float *kept)   compaction of 16 scores
+///   uint32_t at_least(const float *x, float least) bit c: x[c] >= least, of 16
+///   int64_t compress(const float *x, uint32_t bits, float *out)   those of 16 whose bit is set; their number
+///   int64_t keep(const float *x, float least, int32_t first, int32_t *which, float *kept)   compaction of 16 scores
 
 #if defined(__clang__)
 #define LHK_UNROLL _Pragma("clang loop unroll(full)")
@@ -19,11 +22,17 @@
 
 /// Sum of 16 lanes, halves first: the order is part of the result.
 LHK_ALWAYS_INLINE float LHK_NAME(add_lanes)(const lhk_adamas_floats *x) {
-    float s[16];
-    memcpy(s, x, sizeof s);
-    for (int half = 8; half; half /= 2)
-        for (int i = 0; i < half; i++) s[i] += s[i + half];
-    return s[0];
+    typedef float eight __attribute__((vector_size(32)));
+    typedef float four __attribute__((vector_size(16)));
+    eight e[2];
+    four f[2];
+    float s[4];
+    memcpy(e, x, sizeof e);
+    e[0] += e[1];
+    memcpy(f, e, sizeof f);
+    f[0] += f[1];
+    memcpy(s, f, sizeof s);
+    return (s[0] + s[2]) + (s[1] + s[3]);
 }
 
 static void LHK_NAME(hadamard_rows)(float *x, int64_t dim) { LHK_HADAMARD(blocks)(x, dim); }
@@ -32,7 +41,7 @@ static void LHK_NAME(code)(float *y, const float *mean, int64_t dim, const float
                            uint16_t *high, uint16_t *low) {
     if (mean)
         for (int64_t c = 0; c < dim; c++) y[c] -= mean[c];
-    int64_t groups = lhk_adamas_groups(dim);
+    int64_t groups = (dim + 15) / 16;
     if (scale) {
         for (int64_t c = dim; c < 16 * groups; c++) y[c] = 0;
         lhk_adamas_floats squares = {0};
@@ -54,8 +63,11 @@ static void LHK_NAME(code)(float *y, const float *mean, int64_t dim, const float
     }
 }
 
-/// Bytes of the next block to fetch with each `tokens` tokens of this one: codes lie in runs of 1 or 2 KiB, too short for the
-/// hardware to see them coming.
+/// Codes lie in runs too short for the hardware to see them coming. To the second level: misses of the first that can be
+/// under way at once are too few, and tables and scores need the room.
+#define LHK_ADAMAS_FETCH(address) __builtin_prefetch(address, 0, 2)
+
+/// Bytes of the next block to fetch with each `tokens` tokens of this one.
 LHK_ALWAYS_INLINE int64_t LHK_NAME(fetch_step)(const lhk_adamas_scan *s, int64_t first, int64_t tokens) {
     return first || !s->ahead ? 0 : s->ahead_bytes * tokens / LHK_ADAMAS_BLOCK;
 }
@@ -69,7 +81,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(distances_of)(const int rows, const lhk_adamas_s
     const uint8_t *ahead = s->ahead;
     for (int64_t t = 0; t < s->tokens; t += LHK_WORDS) {
         LHK_NAME(vwords) sum[4];
-        for (int64_t line = 0; line < fetch; line += 64) __builtin_prefetch(ahead + line);
+        for (int64_t line = 0; line < fetch; line += 64) LHK_ADAMAS_FETCH(ahead + line);
         ahead += fetch;
         for (int r = 0; r < rows; r++) sum[r] = (LHK_NAME(vwords)){0};
         for (int64_t w = 0; w < words; w++) {
@@ -100,127 +112,52 @@ LHK_ALWAYS_INLINE void LHK_NAME(distances_of)(const int rows, const lhk_adamas_s
     }
 LHK_BY_ROWS(distances)
 
-/// What the block's mean adds to every score of a query.
-LHK_ALWAYS_INLINE float LHK_NAME(base_of)(const lhk_adamas_scan *s, int64_t row) {
-    lhk_adamas_floats sum = {0}, q, m;
-    if (!s->mean) return 0;
-    int64_t whole = s->dim / 16 * 16;
-    float tail[16] = {0};
-    for (int64_t c = 0; c < whole; c += 16) {
-        memcpy(&q, s->queries + row * s->ldq + c, sizeof q);
-        memcpy(&m, s->mean + c, sizeof m);
-        sum += q * m;
-    }
-    if (whole < s->dim) {
-        memcpy(tail, s->mean + whole, (size_t)(s->dim - whole) * sizeof *tail);
-        memcpy(&q, s->queries + row * s->ldq + whole, sizeof q);
-        memcpy(&m, tail, sizeof m);
-        sum += q * m;
-    }
-    return LHK_NAME(add_lanes)(&sum);
+#include "lhk_adamas_estimates_body.h"
+
+LHK_ALWAYS_INLINE void LHK_NAME(raise)(lhk_adamas_floats *most, const lhk_adamas_floats *x) {
+    lhk_adamas_ints less = *most < *x;
+    *most = (lhk_adamas_floats)(((lhk_adamas_ints)*most & ~less) | ((lhk_adamas_ints)*x & less));
 }
 
-/// score = scale * (factor * sum + offset) + base, in this order, of 16 tokens.
-LHK_ALWAYS_INLINE void LHK_NAME(finish)(const lhk_adamas_scan *s, int64_t row, int64_t t, const lhk_adamas_ints *sum,
-                                        const lhk_adamas_floats *scale, float base) {
-    lhk_adamas_floats x = __builtin_convertvector(*sum, lhk_adamas_floats);
-    x = (x * s->factor[row] + s->offset[row]) * *scale + base;
-    memcpy(s->scores + row * s->lds + t, &x, sizeof x);
-}
-
-/// `vectors` * LHK_LANES tokens from t on: the codes are unpacked once for all `rows` queries.
-LHK_ALWAYS_INLINE void LHK_NAME(estimate_tile)(const int rows, const int vectors, const lhk_adamas_scan *s, int64_t first,
-                                               int64_t t, LHK_NAME(vtables) tables, const float *base) {
-    int64_t groups = lhk_adamas_groups(s->dim);
-    const uint32_t *codes = (const uint32_t *)s->block + t;
-    const int32_t *weights = s->weights + first * groups * 4;
-    LHK_NAME(vlanes) sum[4][LHK_TILE];
-    LHK_UNROLL
-    for (int r = 0; r < rows; r++) {
-        LHK_UNROLL
-        for (int v = 0; v < vectors; v++) sum[r][v] = (LHK_NAME(vlanes)){0};
-    }
-    for (int64_t g = 0; g < groups; g++, codes += LHK_ADAMAS_BLOCK, weights += 4) {
-        LHK_NAME(vlanes) steps[LHK_TILE][4];
-        LHK_UNROLL
-        for (int v = 0; v < vectors; v++) {
-            LHK_NAME(vlanes) w;
-            memcpy(&w, codes + v * LHK_LANES, sizeof w);
-            LHK_NAME(unpack)(w, tables, steps[v]);
-        }
-        LHK_UNROLL
-        for (int i = 0; i < 4; i++) {
-            LHK_UNROLL
-            for (int r = 0; r < rows; r++) {
-                LHK_UNROLL
-                for (int v = 0; v < vectors; v++)
-                    sum[r][v] = LHK_NAME(dot)(sum[r][v], steps[v][i], weights[r * groups * 4 + i]);
-            }
-        }
-    }
-    const uint16_t *scales = (const uint16_t *)(s->block + groups * LHK_ADAMAS_BLOCK * 4);
-    for (int u = 0; u < vectors * LHK_LANES / 16; u++) {
-        lhk_adamas_floats scale;
-        LHK_NAME(halves)(scales + t + 16 * u, &scale);
-        for (int r = 0; r < rows; r++) {
-            lhk_adamas_ints sums;
-            memcpy(&sums, (const int32_t *)&sum[r][0] + 16 * u, sizeof sums);
-            LHK_NAME(finish)(s, first + r, t + 16 * u, &sums, &scale, base[r]);
-        }
-    }
-}
-
-LHK_ALWAYS_INLINE void LHK_NAME(estimates_of)(const int rows, const lhk_adamas_scan *s, int64_t first) {
-    LHK_NAME(vtables) tables = LHK_NAME(tables)(s->step);
-    int64_t t = 0, fetch = LHK_NAME(fetch_step)(s, first, LHK_TILE * LHK_LANES);
-    const uint8_t *ahead = s->ahead;
-    float base[4];
-    for (int r = 0; r < rows; r++) base[r] = LHK_NAME(base_of)(s, first + r);
-    for (; t + LHK_TILE * LHK_LANES <= s->tokens; t += LHK_TILE * LHK_LANES) {
-        for (int64_t line = 0; line < fetch; line += 64) __builtin_prefetch(ahead + line);
-        ahead += fetch;
-        LHK_NAME(estimate_tile)(rows, LHK_TILE, s, first, t, tables, base);
-    }
-    if (t < s->tokens) LHK_NAME(estimate_tile)(rows, 16 / LHK_LANES, s, first, t, tables, base);
-}
-
-LHK_BY_ROWS(estimates)
-
-static void LHK_NAME(peaks)(const float *scores, int64_t count, float *peaks) {
-    for (int64_t i = 0; i < count; i += LHK_ADAMAS_PEAK) {
+static float LHK_NAME(crests)(const float *scores, float *crests) {
+    lhk_adamas_floats all = -INFINITY - (lhk_adamas_floats){0};
+    for (int64_t t = 0; t < LHK_ADAMAS_BLOCK / LHK_ADAMAS_TILE; t++) {
         lhk_adamas_floats v[4];
-        memcpy(v, scores + i, sizeof v);
-        for (int j = 1; j < 4; j++) {
-            lhk_adamas_ints less = v[0] < v[j];
-            v[0] = (lhk_adamas_floats)(((lhk_adamas_ints)v[0] & ~less) | ((lhk_adamas_ints)v[j] & less));
-        }
-        peaks[i / LHK_ADAMAS_PEAK] = LHK_NAME(greatest)(&v[0]);
+        memcpy(v, scores + t * LHK_ADAMAS_TILE, sizeof v);
+        LHK_NAME(raise)(&v[0], &v[1]);
+        LHK_NAME(raise)(&v[2], &v[3]);
+        LHK_NAME(raise)(&v[0], &v[2]);
+        memcpy(crests + 16 * t, &v[0], sizeof v[0]);
+        LHK_NAME(raise)(&all, &v[0]);
     }
+    return LHK_NAME(greatest)(&all);
 }
 
-static void LHK_NAME(lanes)(const float *scores, int64_t count, float *lanes) {
-    for (int64_t i = 0; i < count; i += LHK_ADAMAS_BLOCK) {
-        lhk_adamas_floats most, x;
-        memcpy(&most, scores + i, sizeof most);
-        for (int64_t j = 16; j < LHK_ADAMAS_BLOCK; j += 16) {
-            memcpy(&x, scores + i + j, sizeof x);
-            lhk_adamas_ints less = most < x;
-            most = (lhk_adamas_floats)(((lhk_adamas_ints)most & ~less) | ((lhk_adamas_ints)x & less));
-        }
-        memcpy(lanes + i / 16, &most, sizeof most);
-    }
+static void LHK_NAME(mark)(const float *crests, int64_t tiles, float least, uint8_t *marks) {
+    for (int64_t t = 0; t < tiles; t++) marks[t] |= LHK_NAME(at_least)(crests + 16 * t, least) != 0;
 }
 
-static float LHK_NAME(mass)(const float *scores, int64_t count, float most) {
-    lhk_adamas_floats sum = {0};
-    for (int64_t i = 0; i < count; i += 16) {
-        lhk_adamas_floats x;
-        memcpy(&x, scores + i, sizeof x);
-        x = (x - most) * 0x1p23f + (127 * 0x1p23f - 482000.0f);
-        x = (lhk_adamas_floats)((lhk_adamas_ints)x & (x > 0));
-        sum += (lhk_adamas_floats)__builtin_convertvector(x, lhk_adamas_ints);
+static void LHK_NAME(mass)(const float *scores, int64_t count, float most, float *lanes) {
+    lhk_adamas_floats sum[2] = {{0}, {0}};
+    for (int64_t i = 0; i < count; i += 32) {
+        lhk_adamas_floats x[2];
+        memcpy(x, scores + i, sizeof x);
+        for (int j = 0; j < 2; j++) {
+            x[j] -= most;
+            LHK_NAME(power)(&x[j]);
+            sum[j] += x[j];
+        }
     }
-    return LHK_NAME(add_lanes)(&sum);
+    lhk_adamas_floats all;
+    memcpy(&all, lanes, sizeof all);
+    all += sum[0] + sum[1];
+    memcpy(lanes, &all, sizeof all);
+}
+
+static float LHK_NAME(sum)(const float *lanes) {
+    lhk_adamas_floats x;
+    memcpy(&x, lanes, sizeof x);
+    return LHK_NAME(add_lanes)(&x);
 }
 
 static lhk_adamas_parting LHK_NAME(part)(const float *values, int64_t count, float least) {
@@ -243,37 +180,28 @@ static lhk_adamas_parting LHK_NAME(part)(const float *values, int64_t count, flo
     return out;
 }
 
-static int64_t LHK_NAME(above)(const float *scores, int64_t begin, int64_t count, float least, int32_t *tokens, float *kept) {
+static int64_t LHK_NAME(above)(const float *scores, int64_t count, float least, int32_t *which, float *kept) {
     int64_t n = 0;
-    for (int64_t i = begin; i < begin + count; i += 16) n += LHK_NAME(keep)(scores + i, least, (int32_t)i, tokens + n, kept + n);
+    for (int64_t i = 0; i < count; i += 16) n += LHK_NAME(keep)(scores + i, least, (int32_t)i, which + n, kept + n);
     return n;
 }
 
-static int64_t LHK_NAME(reaching)(const float *scores, int64_t lds, int64_t rows, const float *least, int64_t begin,
-                                  int64_t count, int32_t *tokens, float *kept) {
-    int64_t n = 0;
-    for (int64_t i = begin; i < begin + count; i += 16) {
-        lhk_adamas_floats most, x;
-        float above[16];
-        memcpy(&most, scores + i, sizeof most);
-        most -= least[0];
-        for (int64_t r = 1; r < rows; r++) {
-            memcpy(&x, scores + r * lds + i, sizeof x);
-            x -= least[r];
-            lhk_adamas_ints less = most < x;
-            most = (lhk_adamas_floats)(((lhk_adamas_ints)most & ~less) | ((lhk_adamas_ints)x & less));
-        }
-        memcpy(above, &most, sizeof above);
-        n += LHK_NAME(keep)(above, 0, (int32_t)i, tokens + n, kept);
-    }
-    return n;
+static uint64_t LHK_NAME(reaching)(const float *scores, float least) {
+    uint64_t bits = 0;
+    LHK_UNROLL
+    for (int i = 0; i < 64; i += 16) bits |= (uint64_t)LHK_NAME(at_least)(scores + i, least) << i;
+    return bits;
+}
+
+static void LHK_NAME(take)(const float *scores, uint64_t bits, float *out) {
+    for (int i = 0; i < 64; i += 16, bits >>= 16) out += LHK_NAME(compress)(scores + i, bits & 0xffff, out);
 }
 
 #include "lhk_adamas_values_body.h"
 
 const lhk_adamas_kernel LHK_NAME(kernel) = {
     .word = LHK_ADAMAS_WORD, .isa = LHK_ADAMAS_ISA, .speed = LHK_ADAMAS_SPEED, .hadamard = LHK_NAME(hadamard_rows),
-    .code = LHK_NAME(code), .distances = LHK_NAME(distances), .estimates = LHK_NAME(estimates), .peaks = LHK_NAME(peaks),
-    .lanes = LHK_NAME(lanes),
-    .mass = LHK_NAME(mass), .part = LHK_NAME(part), .above = LHK_NAME(above),
-    .reaching = LHK_NAME(reaching), .gather = LHK_NAME(gather), .mean = LHK_NAME(mean)};
+    .code = LHK_NAME(code), .distances = LHK_NAME(distances), .tables = LHK_NAME(tables), .estimates = LHK_NAME(estimates),
+    .crests = LHK_NAME(crests), .mark = LHK_NAME(mark), .mass = LHK_NAME(mass), .sum = LHK_NAME(sum),
+    .part = LHK_NAME(part), .above = LHK_NAME(above), .reaching = LHK_NAME(reaching), .take = LHK_NAME(take),
+    .gather = LHK_NAME(gather), .mean = LHK_NAME(mean)};

@@ -97,7 +97,7 @@ bool lhk_adamas_carve(const lhk_adamas_config *c, const void *state, lhk_adamas_
     lhk_carve(&carver, 1, sizeof(lhk_instance));
     memset(p, 0, sizeof *p);
     p->block_bytes = c->scoring == LHK_ADAMAS_ASYMMETRIC
-                         ? LHK_ADAMAS_BLOCK * (4 * (uint64_t)lhk_adamas_groups(c->dim_k) + sizeof(uint16_t))
+                         ? LHK_ADAMAS_BLOCK / LHK_ADAMAS_TILE * (uint64_t)lhk_adamas_tile_bytes(c->dim_k)
                      : c->scoring == LHK_ADAMAS_EXACT
                          ? 0
                          : LHK_ADAMAS_BLOCK * 16 * (uint64_t)lhk_adamas_words(c->dim_k);

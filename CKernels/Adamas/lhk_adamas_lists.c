@@ -3,25 +3,48 @@
 #include "lhk_adamas_pick.h"
 #include "lhk_adamas_select.h"
 
-/// Rows that lists are picked from: after the query heads' own, where lists go by sums.
-static int64_t list_row(const select_job *job, int64_t list) {
-    return job->c->lists == LHK_ADAMAS_LISTS_KV ? job->c->query_heads + list : list;
+/// Candidates of a KV head.
+typedef struct found {
+    int32_t *tokens;
+    float *scores;  ///< [query heads of a KV head, and their sum where lists go by it][stride]
+    int64_t count, padded;  ///< padded: to a multiple of 64, with scores of -inf
+} found;
+
+/// Moves the candidates of all chunks of a KV head together.
+static found gather_found(const select_job *job, int64_t kv, uint32_t worker) {
+    const select_room *r = &job->room;
+    int64_t slot = lhk_adamas_slot(job, kv, worker), rows = lhk_adamas_slot_rows(job);
+    found f = {.tokens = r->candidates + slot * r->stride, .scores = r->scores + slot * rows * r->stride};
+    for (int64_t i = 0; i < r->chunks; i++) {
+        int64_t from = i * (r->chunk + LHK_ADAMAS_SPARE), more = r->found[kv * r->chunks + i];
+        memmove(f.tokens + f.count, f.tokens + from, (size_t)more * sizeof *f.tokens);
+        for (int64_t row = 0; row < rows; row++) {
+            float *scores = f.scores + row * r->stride;
+            memmove(scores + f.count, scores + from, (size_t)more * sizeof *scores);
+        }
+        f.count += more;
+    }
+    f.padded = lhk_round_up(f.count, LHK_ADAMAS_TILE);
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t i = f.count; i < f.padded; i++) f.scores[row * r->stride + i] = -INFINITY;
+    return f;
 }
 
-/// Writes a list: the first tokens, the picked ones, the last tokens.
-static int64_t write_list(const select_job *job, const int32_t *picked, int64_t count, int32_t *list) {
+/// Writes a list: the first tokens, the picked candidates, the last tokens.
+static int64_t write_list(const select_job *job, const found *f, const int32_t *picked, int64_t count, int32_t *list) {
     int64_t n = 0;
     for (int64_t t = 0; t < job->c->sinks; t++) list[n++] = (int32_t)t;
-    memcpy(list + n, picked, (size_t)count * sizeof *list);
-    n += count;
+    for (int64_t i = 0; i < count; i++) list[n++] = f->tokens[picked[i]];
     for (int64_t t = job->index->length - job->c->recent; t < job->index->length; t++) list[n++] = (int32_t)t;
     return n;
 }
 
-static void pick_row(const select_job *job, int64_t row, int64_t wanted, int32_t *tokens, float *kept) {
+/// Picks from row `own` of the candidates, which is `row` of all.
+static void pick_row(const select_job *job, int64_t row, int64_t own, const found *f, int32_t *which, float *kept) {
     const select_room *r = &job->room;
-    lhk_adamas_scores scores = {r->scores + row * r->stride, r->peaks + row * r->stride / LHK_ADAMAS_PEAK, r->stride};
-    lhk_adamas_pick(job->kernel, &scores, wanted, tokens, kept);
+    float bound = r->seen[row].bound;
+    for (int64_t worker = 1; worker < job->workers; worker++) bound = fmaxf(bound, r->seen[worker * r->rows + row].bound);
+    lhk_adamas_pick(job->kernel, f->scores + own * r->stride, f->padded, bound, job->wanted, which, kept);
 }
 
 /// Merges `count` ascending tokens into the ascending list of `size`, without duplicates; returns the new size.
@@ -44,34 +67,37 @@ static int64_t merge_list(int32_t *list, int64_t size, const int32_t *tokens, in
     return total;
 }
 
-/// The tokens that one of the `rows` rows of scores from `row` on has among its best `wanted`, ascending; their number.
-static int64_t pick_rows(const select_job *job, int64_t row, int64_t rows, int64_t wanted, uint32_t worker, int32_t *list) {
-    int32_t *tokens = job->room.tokens + worker * (job->room.stride + 16);
-    float *kept = job->room.kept + worker * (job->room.stride + 16);
+/// The candidates that one of the `rows` rows of scores from `own` on, which is `row` of all, has among its best, ascending;
+/// their number.
+static int64_t pick_rows(const select_job *job, int64_t row, int64_t own, int64_t rows, const found *f, uint32_t worker,
+                         int32_t *list) {
+    int32_t *which = job->room.tokens + worker * job->room.stride;
+    float *kept = job->room.kept + worker * job->room.stride;
     int64_t size = 0;
     for (int64_t i = 0; i < rows; i++) {
-        pick_row(job, row + i, wanted, tokens, kept);
-        size = merge_list(list, size, tokens, wanted);
+        pick_row(job, row + i, own + i, f, which, kept);
+        size = merge_list(list, size, which, job->wanted);
     }
     return size;
 }
 
-/// The tokens that weigh at least 1/values of all, by the estimate of any of the query heads [head, head + heads), ascending;
-/// their number. There are no more than fit, but for the errors of estimated sums: then the last ones are left out.
-static int64_t collect_wide(const select_job *job, int64_t head, int64_t heads, uint32_t worker, int32_t *wide) {
+/// The candidates that weigh at least 1/values of all, by the estimate of any of the query heads [head, head + heads),
+/// ascending; their number. There are no more than fit, but for the errors of estimated sums: then the last ones are left
+/// out.
+static int64_t collect_wide(const select_job *job, int64_t head, int64_t heads, const found *f, uint32_t worker,
+                            int32_t *wide) {
     const select_room *r = &job->room;
-    float *least = r->least + worker * job->group, *kept = r->kept + worker * (r->stride + 16);
-    int64_t n = 0;
+    float *least = r->least + worker * lhk_round_up(job->group + 1, 16);
     for (int64_t h = 0; h < heads; h++) {
         float most, total = lhk_adamas_total(job, head + h, &most);
         least[h] = most + log2f(total / (float)job->c->values);
     }
-    for (int64_t b = 0; b < r->stride / LHK_ADAMAS_PEAK && n + LHK_ADAMAS_PEAK + 16 <= r->wide_room; b++) {
-        bool any = false;
-        for (int64_t h = 0; h < heads; h++) any |= r->peaks[(head + h) * r->stride / LHK_ADAMAS_PEAK + b] >= least[h];
-        if (any)
-            n += job->kernel->reaching(r->scores + head * r->stride, r->stride, heads, least, b * LHK_ADAMAS_PEAK,
-                                       LHK_ADAMAS_PEAK, wide + n, kept);
+    const float *scores = f->scores + head % job->group * r->stride;
+    int64_t n = 0;
+    for (int64_t i = 0; i < f->padded; i += LHK_ADAMAS_TILE) {
+        uint64_t bits = 0;
+        for (int64_t h = 0; h < heads; h++) bits |= job->kernel->reaching(scores + h * r->stride + i, least[h]);
+        for (; bits && n < r->wide_room; bits &= bits - 1) wide[n++] = (int32_t)i + __builtin_ctzll(bits);
     }
     return n;
 }
@@ -86,23 +112,25 @@ static int64_t without(int32_t *tokens, int64_t count, const int32_t *list, int6
     return n;
 }
 
-/// One list, from `rows` rows of scores that begin with `row`, for the query heads [head, head + heads); returns its size.
-static int64_t make_list(const select_job *job, int64_t row, int64_t rows, int64_t head, int64_t heads, const float *mean,
-                         uint32_t worker, int32_t *out) {
+/// One list, from `rows` rows of scores from `own` on, which is `row` of all, for the query heads [head, head + heads);
+/// returns its size.
+static int64_t make_list(const select_job *job, int64_t row, int64_t own, int64_t rows, int64_t head, int64_t heads,
+                         const found *f, const float *mean, uint32_t worker, int32_t *out) {
     const lhk_adamas_config *c = job->c;
     const select_room *r = &job->room;
-    int64_t size = pick_rows(job, row, rows, c->budget - c->sinks - c->recent, worker, out);
+    int64_t size = pick_rows(job, row, own, rows, f, worker, out);
     if (c->remainder) {
         int32_t *wide = r->wide + worker * r->wide_room;
-        int64_t count = c->values ? collect_wide(job, head, heads, worker, wide) : 0;
+        int64_t count = c->values ? collect_wide(job, head, heads, f, worker, wide) : 0;
         count = without(wide, count, out, size);
-        select_list list = {out, size, wide, count, r->shares + worker * job->group * r->wide_room,
+        select_list list = {f->tokens, f->scores + head % job->group * r->stride, out, size, wide, count,
+                            r->shares + worker * job->group * r->wide_room,
                             r->gathered + worker * job->group * lhk_round_up(c->dim_v, 16)};
         lhk_adamas_set_rest(job, head, heads, &list, mean);
     }
-    int32_t *tokens = r->tokens + worker * (r->stride + 16);
-    memcpy(tokens, out, (size_t)size * sizeof *out);
-    return write_list(job, tokens, size, out);
+    int32_t *picked = r->tokens + worker * r->stride;
+    memcpy(picked, out, (size_t)size * sizeof *out);
+    return write_list(job, f, picked, size, out);
 }
 
 void lhk_adamas_pick_task(void *context, int64_t kv, uint32_t worker) {
@@ -111,6 +139,7 @@ void lhk_adamas_pick_task(void *context, int64_t kv, uint32_t worker) {
     const select_room *r = &job->room;
     float *mean = r->row + worker * c->dim_v;
     int64_t head = kv * job->group;
+    found f = gather_found(job, kv, worker);
     if (c->remainder) {
         int64_t whole = job->index->length / LHK_ADAMAS_BLOCK, at = (whole * c->kv_heads + kv) * c->dim_v;
         for (int64_t i = 0; i < c->dim_v; i++)
@@ -118,12 +147,12 @@ void lhk_adamas_pick_task(void *context, int64_t kv, uint32_t worker) {
     }
     if (c->lists == LHK_ADAMAS_LISTS_QUERY) {
         for (int64_t h = head; h < head + job->group; h++)
-            r->counts[h] = make_list(job, h, 1, h, 1, mean, worker, r->lists + h * r->list_room);
+            r->counts[h] = make_list(job, h, h - head, 1, h, 1, &f, mean, worker, r->lists + h * r->list_room);
         return;
     }
     bool sums = c->lists == LHK_ADAMAS_LISTS_KV;
-    r->counts[kv] = make_list(job, list_row(job, sums ? kv : head), sums ? 1 : job->group, head, job->group, mean, worker,
-                              r->lists + kv * r->list_room);
+    int64_t row = sums ? c->query_heads + kv : head, own = sums ? job->group : 0, rows = sums ? 1 : job->group;
+    r->counts[kv] = make_list(job, row, own, rows, head, job->group, &f, mean, worker, r->lists + kv * r->list_room);
 }
 
 /// Moves the lists together and shows them.

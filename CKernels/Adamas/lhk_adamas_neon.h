@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The words of NEON. The including file defines LHK_NAME(dot).
+/// The words of NEON.
 #define LHK_WORDS 2
 typedef uint64_t LHK_NAME(vwords) __attribute__((vector_size(16)));
 LHK_ALWAYS_INLINE LHK_NAME(vwords) LHK_NAME(vcount)(LHK_NAME(vwords) x) {
@@ -9,23 +9,10 @@ LHK_ALWAYS_INLINE void LHK_NAME(vminus)(LHK_NAME(vwords) sum, float *out) {
     vst1_f32(out, vcvt_f32_s32(vmovn_s64((int64x2_t)(0 - sum))));
 }
 
-#define LHK_LANES 4
-#define LHK_TILE 4
-typedef int32_t LHK_NAME(vlanes) __attribute__((vector_size(16)));
-typedef struct LHK_NAME(vtables) {
-    uint8x16_t low, high;  ///< by a nibble: step of its low and of its high code
-} LHK_NAME(vtables);
-LHK_ALWAYS_INLINE LHK_NAME(vtables) LHK_NAME(tables)(const uint8_t *step) {
-    uint8_t low[16], high[16];
-    lhk_adamas_nibbles(step, low, high);
-    return (LHK_NAME(vtables)){vld1q_u8(low), vld1q_u8(high)};
-}
-LHK_ALWAYS_INLINE void LHK_NAME(unpack)(LHK_NAME(vlanes) w, LHK_NAME(vtables) tables, LHK_NAME(vlanes) *out) {
-    uint8x16_t a = vandq_u8((uint8x16_t)w, vdupq_n_u8(15)), b = vshrq_n_u8((uint8x16_t)w, 4);
-    out[0] = (LHK_NAME(vlanes))vqtbl1q_u8(tables.low, a);
-    out[1] = (LHK_NAME(vlanes))vqtbl1q_u8(tables.high, a);
-    out[2] = (LHK_NAME(vlanes))vqtbl1q_u8(tables.low, b);
-    out[3] = (LHK_NAME(vlanes))vqtbl1q_u8(tables.high, b);
+#define LHK_BYTES 16
+typedef uint8_t LHK_NAME(vbytes) __attribute__((vector_size(16)));
+LHK_ALWAYS_INLINE LHK_NAME(vbytes) LHK_NAME(look)(const uint8_t *table, LHK_NAME(vbytes) x) {
+    return (LHK_NAME(vbytes))vqtbl1q_u8(vld1q_u8(table), (uint8x16_t)x);
 }
 LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_adamas_floats *to) {
     for (int i = 0; i < 4; i++) vst1q_f32((float *)to + 4 * i, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from + 4 * i))));

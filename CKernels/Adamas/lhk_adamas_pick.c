@@ -1,60 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Exact selection of the nearest tokens. The greatest scores of 64 tokens each bound the cut from below, so that only few
-/// tokens are looked at one by one; among these the cut is found by counting bytes of their scores. Nothing is sorted.
+/// Exact selection of the nearest tokens, from candidates: the cut is found by counting those above a score. Nothing is
+/// sorted.
 #include "lhk_adamas_pick.h"
 
 #include <float.h>
 #include <longhand/adamas.h>
 
-/// Parts values by halving until the cut between number `wanted` from above and the next is found: then all >= the result are
-/// the wanted ones. Among equal values there may be no such cut; then the result is the value itself. After every halving the
-/// bounds move to values that there are, so that few steps do. `count` values, a multiple of 16, at least `wanted` finite.
-static float cut_of(const lhk_adamas_kernel *kernel, const float *values, int64_t count, int64_t wanted) {
+/// Parts values by halving until there is a cut between number `wanted` and number `most` + 1 from above: then all >= the
+/// result are the ones before it. Among equal values there may be no such cut; then the result is the value itself. After
+/// every halving the bounds move to values that there are, so that few steps do.
+float lhk_adamas_cut(const lhk_adamas_kernel *kernel, const float *values, int64_t count, int64_t wanted, int64_t most) {
     lhk_adamas_parting all = kernel->part(values, count, -FLT_MAX);
     float low = all.least_above, high = FLT_MAX;
-    if (all.count == wanted) return low;
+    if (all.count <= most) return low;
     high = kernel->part(values, count, INFINITY).most_below;
     while (low < high) {
         float middle = low / 2 + high / 2;
         if (!(middle > low)) middle = high;
         lhk_adamas_parting p = kernel->part(values, count, middle);
-        if (p.count == wanted) return p.least_above;
+        if (p.count >= wanted && p.count <= most) return p.least_above;
         if (p.count > wanted) low = p.least_above;
         else high = p.most_below;
     }
     return low;
 }
 
-/// A score that at least `wanted` tokens reach. Where peaks are few, greatest scores of 16 tokens each serve, in `scratch`.
-static float bound_of(const lhk_adamas_kernel *kernel, const lhk_adamas_scores *s, int64_t wanted, float *scratch) {
-    const float *peaks = s->peaks;
-    int64_t count = s->count / LHK_ADAMAS_PEAK / 16 * 16;
-    if (2 * wanted > count) {
-        kernel->lanes(s->scores, s->count, scratch);
-        peaks = scratch;
-        count = s->count / 16;
-    }
-    if (wanted > count || kernel->part(peaks, count, -FLT_MAX).count < wanted) return -FLT_MAX;
-    return cut_of(kernel, peaks, count, wanted);
-}
-
-/// Tokens that reach `least`, from the blocks whose peak does.
-static int64_t collect(const lhk_adamas_kernel *kernel, const lhk_adamas_scores *s, float least, int32_t *tokens,
-                       float *kept) {
-    int64_t n = 0;
-    for (int64_t b = 0; b < s->count / LHK_ADAMAS_PEAK; b++)
-        if (s->peaks[b] >= least)
-            n += kernel->above(s->scores, b * LHK_ADAMAS_PEAK, LHK_ADAMAS_PEAK, least, tokens + n, kept + n);
-    return n;
-}
-
-void lhk_adamas_pick(const lhk_adamas_kernel *kernel, const lhk_adamas_scores *s, int64_t wanted, int32_t *tokens,
-                     float *kept) {
+void lhk_adamas_pick(const lhk_adamas_kernel *kernel, const float *scores, int64_t all, float least, int64_t wanted,
+                     int32_t *which, float *kept) {
     if (wanted == 0) return;
-    int64_t count = collect(kernel, s, bound_of(kernel, s, wanted, kept), tokens, kept);
+    int64_t count = kernel->above(scores, all, least, which, kept);
     if (count == wanted) return;
     for (int64_t i = count; i < lhk_round_up(count, 16); i++) kept[i] = -INFINITY;
-    float cut = cut_of(kernel, kept, lhk_round_up(count, 16), wanted);
+    float cut = lhk_adamas_cut(kernel, kept, lhk_round_up(count, 16), wanted, wanted);
     int64_t greater = 0, equal = 0, n = 0;
     for (int64_t i = 0; i < count; i++) {
         greater += kept[i] > cut;
@@ -64,7 +41,7 @@ void lhk_adamas_pick(const lhk_adamas_kernel *kernel, const lhk_adamas_scores *s
     for (int64_t i = 0; i < count; i++) {
         bool tie = kept[i] == cut, take = kept[i] > cut || (tie && passed <= 0);
         passed -= tie;
-        tokens[n] = tokens[i];
+        which[n] = which[i];
         kept[n] = kept[i];
         n += take;
     }

@@ -9,6 +9,12 @@ LHK_ALWAYS_INLINE uint32_t LHK_NAME(greater)(const float *y, float t) {
 #endif
 
 #if defined(LHK_ADAMAS_PLAIN_KEEP)
+LHK_ALWAYS_INLINE void LHK_NAME(power)(lhk_adamas_floats *x) {
+    lhk_adamas_floats bits = *x * 0x1p23f + LHK_ADAMAS_POWER_OF_0;
+    bits = (lhk_adamas_floats)((lhk_adamas_ints)bits & (bits > 0));
+    *x = (lhk_adamas_floats)__builtin_convertvector(bits, lhk_adamas_ints);
+}
+
 LHK_ALWAYS_INLINE float LHK_NAME(greatest)(const lhk_adamas_floats *x) {
     float s[16];
     memcpy(s, x, sizeof s);
@@ -17,11 +23,17 @@ LHK_ALWAYS_INLINE float LHK_NAME(greatest)(const lhk_adamas_floats *x) {
     return s[0];
 }
 
-LHK_ALWAYS_INLINE int64_t LHK_NAME(keep)(const float *x, float least, int32_t first, int32_t *tokens, float *kept) {
+LHK_ALWAYS_INLINE int64_t LHK_NAME(compress)(const float *x, uint32_t bits, float *out) {
+    int64_t n = 0;
+    for (; bits; bits &= bits - 1) out[n++] = x[__builtin_ctz(bits)];
+    return n;
+}
+
+LHK_ALWAYS_INLINE int64_t LHK_NAME(keep)(const float *x, float least, int32_t first, int32_t *which, float *kept) {
     int64_t n = 0;
     for (uint32_t bits = LHK_NAME(at_least)(x, least); bits; bits &= bits - 1) {
         int lane = __builtin_ctz(bits);
-        tokens[n] = first + lane;
+        which[n] = first + lane;
         kept[n++] = x[lane];
     }
     return n;

@@ -12,7 +12,7 @@
     static const lhk_variant word##_variant = {                                                                          \
         .struct_size = sizeof(lhk_variant), .exactness = LHK_HEURISTIC, .isa_required = isa, .query_dtypes = FLOATS,     \
         .head_dim_min = 16, .head_dim_max = LHK_ADAMAS_MOST_DIM, .head_dim_multiple = 1,                                 \
-        .id = "longhand.adamas." #word "/2", .summary = "2-bit codes of Hadamard-transformed keys",                      \
+        .id = "longhand.adamas." #word "/3", .summary = "2-bit codes of Hadamard-transformed keys",                      \
         .life = &lhk_adamas_life_ops, .ops = &lhk_adamas_selector_ops, .data = &lhk_adamas_##word##_kernel};
 #include "lhk_adamas_variants.inc"
 #undef LHK_ADAMAS_VARIANT

@@ -24,26 +24,11 @@ LHK_ALWAYS_INLINE void LHK_NAME(vminus)(LHK_NAME(vwords) sum, float *out) {
     for (int i = 0; i < LHK_WORDS; i++) out[i] = -(float)(int32_t)sum[i];
 }
 
-#define LHK_LANES 4
-#define LHK_TILE 4
-typedef int32_t LHK_NAME(vlanes) __attribute__((vector_size(16)));
-typedef struct LHK_NAME(vtables) {
-    uint8_t step[4];
-} LHK_NAME(vtables);
-LHK_ALWAYS_INLINE LHK_NAME(vtables) LHK_NAME(tables)(const uint8_t *step) {
-    return (LHK_NAME(vtables)){{step[0], step[1], step[2], step[3]}};
-}
-LHK_ALWAYS_INLINE void LHK_NAME(unpack)(LHK_NAME(vlanes) w, LHK_NAME(vtables) tables, LHK_NAME(vlanes) *out) {
-    const uint8_t *from = (const uint8_t *)&w;
-    for (int i = 0; i < 4; i++)
-        for (int b = 0; b < 16; b++) ((uint8_t *)&out[i])[b] = tables.step[from[b] >> (2 * i) & 3];
-}
-LHK_ALWAYS_INLINE LHK_NAME(vlanes) LHK_NAME(dot)(LHK_NAME(vlanes) sum, LHK_NAME(vlanes) steps, int32_t weights) {
-    const uint8_t *a = (const uint8_t *)&steps;
-    const int8_t *q = (const int8_t *)&weights;
-    for (int i = 0; i < 4; i++)
-        for (int b = 0; b < 4; b++) sum[i] += a[4 * i + b] * q[b];
-    return sum;
+#define LHK_BYTES 16
+typedef uint8_t LHK_NAME(vbytes) __attribute__((vector_size(16)));
+LHK_ALWAYS_INLINE LHK_NAME(vbytes) LHK_NAME(look)(const uint8_t *table, LHK_NAME(vbytes) x) {
+    for (int i = 0; i < 16; i++) x[i] = table[x[i]];
+    return x;
 }
 LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_adamas_floats *to) {
     for (int i = 0; i < 16; i++) (*to)[i] = lhk_f16_to_f32(from[i]);

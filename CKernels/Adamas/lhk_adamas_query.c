@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Queries as scans want them: thermometer planes, int8 codes in the order of the lanes, or plain rows.
+/// Queries as scans want them: thermometer planes, weights of codes, or plain rows.
 #include "lhk_adamas_select.h"
 
 /// Thermometer planes of the codes of y, by the quartiles of a normal distribution of y's own mean square.
@@ -20,31 +20,57 @@ static void code_query(const select_job *job, float *y, uint64_t *planes) {
     }
 }
 
-/// int8 codes of y in the order of the lanes, and what turns sums of products with them into scores in log2 units.
+/// The greatest sum of |y| over the channels of a group.
+static float greatest_group(const float *y, int64_t dim) {
+    float most = 0;
+    for (int64_t g = 0; g < lhk_adamas_groups(dim); g++) {
+        float sum = 0;
+        for (int64_t c = LHK_ADAMAS_GROUP * g; c < lhk_min(dim, LHK_ADAMAS_GROUP * (g + 1)); c++) sum += fabsf(y[c]);
+        most = sum > most ? sum : most;
+    }
+    return most;
+}
+
+/// What each code of a channel adds, as a byte: (level - the level that adds least) * y, in units of 1/`inverse` of a step
+/// of the levels. [rows][4 channels][4 codes]
+static void weigh_codes(const float *y, int64_t dim, const uint8_t *step, float inverse, uint8_t *weights) {
+    for (int64_t g = 0; g < lhk_adamas_groups(dim); g++)
+        for (int64_t b = 0; b < lhk_adamas_group_rows(dim, g); b++)
+            for (int64_t s = 0; s < 4; s++) {
+                int64_t c = lhk_adamas_channel(dim, g, b, s);
+                float size = c < dim ? fabsf(y[c]) * inverse : 0;
+                // Adding 2^23 rounds to the nearest integer, even ones among two: what is added is less than 256.
+                for (int i = 0; i < 4; i++) {
+                    float rounded = size * (float)(c < dim && y[c] < 0 ? 127 - step[i] : step[i]) + 0x1p23f;
+                    uint32_t bits;
+                    memcpy(&bits, &rounded, sizeof bits);
+                    *weights++ = (uint8_t)bits;
+                }
+            }
+}
+
+/// Weights of codes, and what turns sums of them into scores in log2 units.
 static void weigh_query(const select_job *job, int64_t head, const float *y) {
     const lhk_adamas_levels *levels = &job->parts.levels[head / job->group];
     bool moving = job->c->center == LHK_ADAMAS_CENTER_MOVING;
     const float *mean = job->c->center && !moving ? job->parts.mean + head / job->group * job->c->dim_k : NULL;
-    int64_t dim = job->c->dim_k, groups = lhk_adamas_groups(dim), sum = 0;
-    int8_t *weights = (int8_t *)(job->room.weights + head * groups * 4);
-    float most = 0;
-    double base = 0;
+    int64_t dim = job->c->dim_k;
+    uint8_t *weights = job->room.weights + head * 16 * lhk_adamas_rows(dim);
+    double base = 0, sum = 0, negative = 0;
     bool finite = true;
     for (int64_t c = 0; c < dim; c++) {
         finite &= fabsf(y[c]) < 1e20f;  // false for NaN; products below then stay finite
-        most = fabsf(y[c]) > most ? fabsf(y[c]) : most;
+        sum += y[c];
+        negative += y[c] < 0 ? y[c] : 0;
         if (mean) base += (double)y[c] * mean[c];
     }
-    float inverse = finite && most > 1e-30f ? 127 / most : 0, log2_scale = job->scale * log2_e;
-    memset(weights, 0, (size_t)groups * 16);
-    for (int64_t c = 0; c < dim && inverse > 0; c++) {
-        int32_t code = (int32_t)lrintf(y[c] * inverse);
-        weights[c / 16 * 16 + c % 4 * 4 + c / 4 % 4] = (int8_t)code;
-        sum += code;
-    }
-    float unit = inverse > 0 ? most / 127 * log2_scale : 0;
-    job->room.factor[head] = unit * levels->unit;
-    job->room.offset[head] = unit * levels->floor * (float)sum;
+    float most = finite ? greatest_group(y, dim) : 0, log2_scale = job->scale * log2_e;
+    // Rounding adds up to 6 for the channels of a group: together no more than 255.
+    float inverse = most > 1e-30f ? 249 / (127 * most) : 0, unit = inverse > 0 ? levels->unit * log2_scale : 0;
+    if (inverse > 0) weigh_codes(y, dim, levels->step, inverse, weights);
+    else memset(weights, 0, (size_t)(16 * lhk_adamas_rows(dim)));
+    job->room.factor[head] = inverse > 0 ? unit / inverse : 0;
+    job->room.offset[head] = inverse > 0 ? (float)(log2_scale * levels->floor * sum + unit * 127 * negative) : 0;
     job->room.base[head] = (float)(base * log2_scale);
     if (!isfinite(job->room.factor[head] * 1e15f) || !isfinite(job->room.offset[head] * 1e15f))
         job->room.factor[head] = job->room.offset[head] = 0;

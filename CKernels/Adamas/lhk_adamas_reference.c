@@ -21,25 +21,38 @@ static range distance_score(const formula *f, const double *hq, double rms_q, in
     return (range){-most, -least};
 }
 
-/// The dot product with the levels and, where means move, with the block's, in log2 units. Codes of the query that may fall
-/// either way are bounded rather than repeated.
-static range estimate(const formula *f, const double *hq, double most_q, int64_t j) {
-    double unit = most_q / 127, sum = 0, room = 0, base = 0, base_room = 0, log2_scale = f->scale * 1.4426950408889634;
+/// The least and the greatest whole weight that the code of a channel may have: `size` is what a step of the levels weighs.
+static range code_weight(const formula *f, double q, double size, int low, int high, double unit, double small) {
+    double steps[2] = {(f->level[low] - f->level[0]) / unit, (f->level[high] - f->level[0]) / unit};
+    double doubt = fmax(fmax(f->doubt[low], f->doubt[high]) - small, 0) / unit;
+    double first = (q < 0 ? 127 - steps[1] : steps[0]) - doubt, last = (q < 0 ? 127 - steps[0] : steps[1]) + doubt;
+    return (range){rint(size * fmax(first, 0) - 2e-3), rint(size * fmin(last, 127) + 2e-3)};
+}
+
+/// The sum of the weights of codes, which are whole and for a group of channels 249 at most but for rounding, and where
+/// means move the product with the block's; in log2 units. `most`: the greatest sum of |query| over a group. Codes and
+/// weights that may fall either way are bounded.
+static range estimate(const formula *f, const double *hq, double most, int64_t j) {
+    double floor = f->level[0], unit = (f->level[3] - floor) / 127, inverse = 249 / (127 * most);
+    double small = (CLOSE + f->error) * fmax(fabs(floor), fabs(f->level[3])), log2_scale = f->scale * 1.4426950408889634;
+    double low = 0, high = 0, room = 0, base = 0, base_room = 0;
     const double *mean = f->mean + j / LHK_ADAMAS_BLOCK * f->c.dim_k, *slack = f->slack + j / LHK_ADAMAS_BLOCK * f->c.dim_k;
     for (int64_t c = 0; c < f->c.dim_k; c++) {
         int x, y;
         lhk_adamas_formula_key_codes(f, j, c, &x, &y);
-        double q = most_q > 0 ? rint(hq[c] / unit) * unit : 0, a = f->level[x], b = f->level[y];
-        double either = fabs(fabs(hq[c] / unit - rint(hq[c] / unit)) - 0.5) < 1e-3 ? unit : 0;
-        sum += q * (a + b) / 2;
-        room += fabs(q) * ((b - a) / 2 + fmax(f->doubt[x], f->doubt[y])) + either * fmax(fabs(a), fabs(b));
+        range weight = {0};
+        if (most > 0 && unit > 0) weight = code_weight(f, hq[c], fabs(hq[c]) * inverse, x, y, unit, small);
+        double all = hq[c] * floor + fmin(hq[c], 0) * unit * 127;
+        low += all + (most > 0 ? weight.low * unit / inverse : 0);
+        high += all + (most > 0 ? weight.high * unit / inverse : 0);
+        room += fabs(hq[c]) * small;
         base += hq[c] * mean[c];
         base_room += fabs(hq[c]) * (slack[c] + 4e-6 * fabs(mean[c]));
     }
-    room += (CLOSE + f->loose[j]) * fabs(sum) + 1e-5;
+    room += (CLOSE + f->loose[j]) * fmax(fabs(low), fabs(high)) + 1e-5;
     if (f->c.center != LHK_ADAMAS_CENTER_MOVING) base = base_room = 0;
-    return (range){log2_scale * (f->rms[j] * (sum - room) + base - base_room),
-                   log2_scale * (f->rms[j] * (sum + room) + base + base_room)};
+    return (range){log2_scale * (f->rms[j] * (low - room) + base - base_room),
+                   log2_scale * (f->rms[j] * (high + room) + base + base_room)};
 }
 
 /// The true score, in log2 units.
@@ -69,12 +82,13 @@ static void mark(const range *scores, int64_t from, int64_t to, int64_t wanted, 
 }
 
 static void score_head(const formula *f, const lhk_tensor *q, const lhk_tensor *k, int64_t head, range *scores) {
-    double hq[LHK_ADAMAS_MOST_DIM], squares = 0, most = 0;
+    double hq[LHK_ADAMAS_MOST_DIM], squares = 0, most = 0, group = 0;
     for (int64_t c = 0; c < f->c.dim_k; c++) hq[c] = lhk_load_element(lhk_row(q, 0, head), q->dtype, c) / f->balance[c];
     lhk_adamas_formula_transform(hq, f->c.dim_k);
     for (int64_t c = 0; c < f->c.dim_k; c++) {
         squares += hq[c] * hq[c];
-        most = fmax(most, fabs(hq[c]));
+        group = (c % LHK_ADAMAS_GROUP ? group : 0) + fabs(hq[c]);
+        most = fmax(most, group);
     }
     for (int64_t j = 0; j < f->keys; j++)
         scores[j] = f->c.scoring == LHK_ADAMAS_EXACT        ? exact_score(f, q, k, head, j)

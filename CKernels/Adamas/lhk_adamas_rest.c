@@ -29,8 +29,7 @@ float lhk_adamas_total(const select_job *job, int64_t head, float *most) {
     const float *mosts = job->room.most + head * job->room.chunks, *masses = job->room.mass + head * job->room.chunks;
     float total = 0;
     *most = -INFINITY;
-    for (int64_t i = 0; i < job->room.chunks; i++) *most = fmaxf(*most, mosts[i]);
-    for (int64_t i = 0; i < job->room.chunks && *most > -INFINITY; i++) total += masses[i] * exp2f(mosts[i] - *most);
+    for (int64_t i = 0; i < job->room.chunks; i++) lhk_adamas_add_mass(most, &total, mosts[i], masses[i]);
     return total;
 }
 
@@ -39,9 +38,7 @@ typedef struct rest_mass {
     float most, total, rest, read;
 } rest_mass;
 
-static rest_mass weigh(const select_job *job, int64_t head, const select_list *list, float *shares) {
-    const select_room *r = &job->room;
-    const float *scores = r->scores + head * r->stride;
+static rest_mass weigh(const select_job *job, int64_t head, const select_list *list, const float *scores, float *shares) {
     rest_mass m = {0};
     float chosen = 0;
     m.total = lhk_adamas_total(job, head, &m.most);
@@ -58,7 +55,7 @@ void lhk_adamas_set_rest(const select_job *job, int64_t head, int64_t rows, cons
     const select_room *r = &job->room;
     int64_t dim = job->c->dim_v, padded = lhk_round_up(dim, 16);
     for (int64_t row = 0; row < rows; row++) {
-        rest_mass m = weigh(job, head + row, list, list->shares + row * list->wide_count);
+        rest_mass m = weigh(job, head + row, list, list->scores + row * r->stride, list->shares + row * list->wide_count);
         float lse = (m.most + log2f(m.rest) + r->base[head + row]) / log2_e, *out = r->rest_mean + (head + row) * dim;
         r->rest_lse[head + row] = m.rest > m.total * 1e-6f && isfinite(lse) ? lse : -INFINITY;
         float others = m.rest > 0 ? (m.rest - m.read) / m.rest : 1;
@@ -66,6 +63,7 @@ void lhk_adamas_set_rest(const select_job *job, int64_t head, int64_t rows, cons
         // The shares of one row, so that what was read adds up to its part of the mean.
         for (int64_t i = 0; i < list->wide_count && m.rest > 0; i++) list->shares[row * list->wide_count + i] /= m.rest;
     }
+    for (int64_t i = 0; i < list->wide_count; i++) list->wide[i] = list->candidates[list->wide[i]];
     if (list->wide_count) gather(job, head / job->group, rows, list);
     for (int64_t row = 0; row < rows; row++) {
         float *out = r->rest_mean + (head + row) * dim;

@@ -10,7 +10,7 @@ typedef struct saved_header {
 
 static saved_header header_of(const lhk_instance *index) {
     const lhk_adamas_config *c = &index->config;
-    return (saved_header){.version = 2, .kv_heads = c->kv_heads, .dim_k = c->dim_k, .scoring = c->scoring,
+    return (saved_header){.version = 3, .kv_heads = c->kv_heads, .dim_k = c->dim_k, .scoring = c->scoring,
                           .center = c->center, .passive = c->passive, .balance = c->balance,
                           .sample = c->sample, .length = index->length};
 }
@@ -32,11 +32,16 @@ uint64_t lhk_adamas_save_size(const lhk_instance *index) { return saved_bytes(in
 
 /// Codes past `length` in the last block are whatever an earlier, longer sequence left; they are saved as zeros.
 static void clear_tail(const lhk_adamas_config *c, uint8_t *block, int64_t used) {
-    bool lanes = c->scoring == LHK_ADAMAS_ASYMMETRIC;
-    int64_t size = lanes ? 4 : 8, rows = lanes ? lhk_adamas_groups(c->dim_k) : 2 * lhk_adamas_words(c->dim_k);
-    for (int64_t r = 0; r < rows; r++)
-        memset(block + (r * LHK_ADAMAS_BLOCK + used) * size, 0, (size_t)((LHK_ADAMAS_BLOCK - used) * size));
-    if (lanes) memset(block + rows * LHK_ADAMAS_BLOCK * size + 2 * used, 0, (size_t)(2 * (LHK_ADAMAS_BLOCK - used)));
+    int64_t dim = c->dim_k;
+    if (c->scoring == LHK_ADAMAS_ASYMMETRIC) {
+        for (int64_t t = used; t < LHK_ADAMAS_BLOCK; t++) {
+            for (int64_t r = 0; r < lhk_adamas_rows(dim); r++) block[lhk_adamas_place(dim, t) + r * LHK_ADAMAS_TILE] = 0;
+            memset(block + lhk_adamas_scale_place(dim, t), 0, sizeof(uint16_t));
+        }
+        return;
+    }
+    for (int64_t r = 0; r < 2 * lhk_adamas_words(dim); r++)
+        memset(block + (r * LHK_ADAMAS_BLOCK + used) * 8, 0, (size_t)((LHK_ADAMAS_BLOCK - used) * 8));
 }
 
 void lhk_adamas_save(const lhk_instance *index, uint8_t *out) {
@@ -59,8 +64,11 @@ void lhk_adamas_save(const lhk_instance *index, uint8_t *out) {
 static void clean_scales(const lhk_adamas_config *c, const lhk_adamas_parts *p, int64_t length) {
     for (int64_t b = 0; c->scoring == LHK_ADAMAS_ASYMMETRIC && b < lhk_adamas_blocks_for(length); b++)
         for (int64_t head = 0; head < c->kv_heads; head++) {
-            uint16_t *scale = (uint16_t *)(lhk_adamas_block(c, p, b, head) + lhk_adamas_groups(c->dim_k) * LHK_ADAMAS_BLOCK * 4);
-            for (int64_t t = 0; t < LHK_ADAMAS_BLOCK; t++) scale[t] = (scale[t] & 0x7c00) == 0x7c00 ? 0 : scale[t];
+            uint8_t *block = lhk_adamas_block(c, p, b, head);
+            for (int64_t t = 0; t < LHK_ADAMAS_BLOCK; t++) {
+                uint16_t *scale = (uint16_t *)(block + lhk_adamas_scale_place(c->dim_k, t));
+                *scale = (*scale & 0x7c00) == 0x7c00 ? 0 : *scale;
+            }
         }
 }
 

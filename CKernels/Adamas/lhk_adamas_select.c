@@ -1,46 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0
 /// One query against the index: scores of all tokens, lists of the nearest, and what the others weigh.
-#include <float.h>
-
 #include "lhk_adamas_select.h"
-
-#define LHK_ADAMAS_CHUNK 2048  ///< tokens of one scan task
 
 static bool carve_room(const lhk_adamas_config *c, int64_t tokens, uint32_t workers, void *base, select_room *r,
                        uint64_t *bytes) {
     lhk_carver carver = {.base = base};
-    uint64_t heads = c->query_heads, stride = (uint64_t)lhk_round_up(tokens, LHK_ADAMAS_BLOCK);
-    uint64_t group = heads / c->kv_heads, rows = heads + (c->lists == LHK_ADAMAS_LISTS_KV ? c->kv_heads : 0);
-    r->stride = (int64_t)stride;
-    r->chunks = (tokens + LHK_ADAMAS_CHUNK - 1) / LHK_ADAMAS_CHUNK;
+    uint64_t heads = c->query_heads, group = heads / c->kv_heads;
+    bool sums = c->lists == LHK_ADAMAS_LISTS_KV, tiles = c->scoring == LHK_ADAMAS_ASYMMETRIC;
+    // Long chunks, of which the first tokens are not fetched ahead and few are candidates; but enough for many workers.
+    r->chunk = tokens > 16384 ? 4096 : 2048;
+    r->chunks = (tokens + r->chunk - 1) / r->chunk;
+    r->stride = r->chunks * (r->chunk + LHK_ADAMAS_SPARE) + LHK_ADAMAS_TILE;
+    r->rows = (int64_t)heads + (sums ? c->kv_heads : 0);
     r->list_count = c->lists == LHK_ADAMAS_LISTS_QUERY ? heads : c->kv_heads;
     r->list_room = c->budget * (c->lists == LHK_ADAMAS_LISTS_UNION ? (int64_t)group : 1);
     if (r->list_room > tokens) r->list_room = tokens;
-    r->scores = lhk_carve(&carver, rows * stride, sizeof(float));
-    r->peaks = lhk_carve(&carver, rows * (stride / LHK_ADAMAS_PEAK), sizeof(float));
+    uint64_t stride = (uint64_t)r->stride, wanted = (uint64_t)lhk_min(c->budget - c->sinks - c->recent, tokens);
+    r->candidates = lhk_carve(&carver, c->kv_heads * stride, 4);
+    r->found = lhk_carve(&carver, c->kv_heads * (uint64_t)r->chunks, 8);
+    r->scores = lhk_carve(&carver, (uint64_t)r->rows * stride, sizeof(float));
     r->most = lhk_carve(&carver, heads * (uint64_t)r->chunks, sizeof(float));
     r->mass = lhk_carve(&carver, heads * (uint64_t)r->chunks, sizeof(float));
     r->planes = lhk_carve(&carver, heads * 3 * (uint64_t)lhk_adamas_words(c->dim_k), 8);
-    r->weights = lhk_carve(&carver, heads * 4 * (uint64_t)lhk_adamas_groups(c->dim_k), 4);
+    r->weights = lhk_carve(&carver, tiles ? heads : 0, 16 * (uint64_t)lhk_adamas_rows(c->dim_k));
+    r->tables = lhk_carve(&carver, tiles ? workers * heads : 0, (uint64_t)lhk_adamas_table_bytes(c->dim_k));
     r->ldq = lhk_round_up(c->dim_k, 16);
     bool plain = c->scoring == LHK_ADAMAS_EXACT || c->center == LHK_ADAMAS_CENTER_MOVING;
     r->queries = lhk_carve(&carver, plain ? heads * (uint64_t)r->ldq : 0, 4);
     r->factor = lhk_carve(&carver, heads, 4);
     r->offset = lhk_carve(&carver, heads, 4);
     r->base = lhk_carve(&carver, heads, 4);
+    r->pool_room = lhk_round_up((int64_t)(wanted + wanted / 8), 16) + r->chunk / 4 + 16;
+    r->seen = lhk_carve(&carver, workers * (uint64_t)r->rows, sizeof *r->seen);
+    r->pool = lhk_carve(&carver, workers * (uint64_t)r->rows * (uint64_t)r->pool_room, 4);
+    r->lds = r->chunk + LHK_ADAMAS_BLOCK + 16;
+    r->chunk_scores = lhk_carve(&carver, workers * (group + 1), (uint64_t)r->lds * sizeof(float));
+    r->crests = lhk_carve(&carver, workers * (group + 1), (uint64_t)r->chunk / 4 * sizeof(float));
+    r->least = lhk_carve(&carver, workers, (uint64_t)lhk_round_up((int64_t)group + 1, 16) * sizeof(float));
+    r->marks = lhk_carve(&carver, workers, (uint64_t)lhk_round_up(r->chunk / LHK_ADAMAS_TILE, 64));
+    r->lanes = lhk_carve(&carver, workers * (group + 1), 32 * sizeof(float));
     r->lists = lhk_carve(&carver, (uint64_t)(r->list_count * r->list_room), 4);
     r->counts = lhk_carve(&carver, (uint64_t)r->list_count, 8);
     r->offsets = lhk_carve(&carver, (uint64_t)r->list_count + 1, 8);
     r->rest_lse = lhk_carve(&carver, heads, 4);
     r->rest_mean = lhk_carve(&carver, heads * c->dim_v, 4);
-    r->tokens = lhk_carve(&carver, workers * (stride + 16), 4);
-    r->kept = lhk_carve(&carver, workers * (stride + 16), 4);
+    r->tokens = lhk_carve(&carver, workers * stride, 4);
+    r->kept = lhk_carve(&carver, workers * stride, 4);
     r->row = lhk_carve(&carver, (uint64_t)workers * c->dim_v, 4);
-    int64_t wide = lhk_min((int64_t)stride, (int64_t)group * (c->values + c->values / 2));
-    r->wide_room = c->values ? wide + LHK_ADAMAS_PEAK + 16 : 0;
-    r->wide = lhk_carve(&carver, workers * (uint64_t)r->wide_room, 4);
-    r->shares = lhk_carve(&carver, workers * group * (uint64_t)r->wide_room, 4);
-    r->least = lhk_carve(&carver, c->values ? workers * group : 0, 4);
+    r->wide_room = lhk_min(r->stride, (int64_t)group * (c->values + c->values / 2) + LHK_ADAMAS_TILE);
+    r->wide = lhk_carve(&carver, c->values ? workers : 0, (uint64_t)r->wide_room * 4);
+    r->shares = lhk_carve(&carver, c->values ? workers * group : 0, (uint64_t)r->wide_room * sizeof(float));
     r->gathered = lhk_carve(&carver, c->values ? workers * group : 0, (uint64_t)lhk_round_up(c->dim_v, 16) * sizeof(float));
     *bytes = carver.used;
     return !carver.overflow;
@@ -51,73 +60,6 @@ bool lhk_adamas_workspace(const lhk_adamas_config *c, uint32_t workers, uint64_t
     if (!c->passive) return carve_room(c, c->capacity, workers, NULL, &room, bytes);
     *bytes = 0;
     return true;
-}
-
-// ---- scores ----
-
-static void hide(float *scores, int64_t from, int64_t to) {
-    for (int64_t t = from; t < to; t++) scores[t] = -INFINITY;
-}
-
-/// The store's own scores of `count` tokens from `begin` on. Keys that are not numbers come last.
-static void score_exactly(const select_job *job, int64_t kv, int64_t begin, int64_t count, float *scores) {
-    lhk_keys keys = {begin, count, NULL};
-    job->store.ops->score(job->store.instance, (uint32_t)kv, job->room.queries + kv * job->group * job->room.ldq, job->room.ldq,
-                          (int32_t)job->group, &keys, scores, job->room.stride);
-    for (int64_t row = 0; row < job->group; row++)
-        for (float *x = scores + row * job->room.stride, *end = x + count; x < end; x++)
-            *x = fminf(fmaxf(*x * job->scale * log2_e, -FLT_MAX), FLT_MAX);
-}
-
-/// Scores of one block for all query heads of a KV head. Tokens that are taken anyway, and what follows the last, are hidden.
-static void scan_block(const select_job *job, int64_t kv, int64_t b) {
-    const lhk_adamas_config *c = job->c;
-    const select_room *r = &job->room;
-    int64_t begin = b * LHK_ADAMAS_BLOCK, n = job->index->length, first = kv * job->group;
-    float *scores = r->scores + first * r->stride + begin, *sum = r->scores + (c->query_heads + kv) * r->stride + begin;
-    lhk_adamas_scan scan = {.block = lhk_adamas_block(c, &job->parts, b, kv), .dim = c->dim_k, .rows = job->group,
-                            .tokens = lhk_min(LHK_ADAMAS_BLOCK, lhk_round_up(n - begin, 16)), .scores = scores,
-                            .planes = r->planes + first * 3 * lhk_adamas_words(c->dim_k),
-                            .weights = r->weights + first * 4 * lhk_adamas_groups(c->dim_k), .factor = r->factor + first,
-                            .offset = r->offset + first, .step = job->parts.levels[kv].step, .lds = r->stride,
-                            .queries = r->queries + first * r->ldq, .ldq = r->ldq,
-                            .ahead_bytes = (int64_t)job->parts.block_bytes / 64 * 64};
-    if (c->center == LHK_ADAMAS_CENTER_MOVING) {
-        scan.mean = lhk_adamas_mean(c, &job->parts, b, kv);
-        if (begin + LHK_ADAMAS_BLOCK < n)
-            for (int64_t i = 0; i < c->dim_k; i += 16) __builtin_prefetch(lhk_adamas_mean(c, &job->parts, b + 1, kv) + i);
-    }
-    if (begin + LHK_ADAMAS_BLOCK < n) scan.ahead = lhk_adamas_block(c, &job->parts, b + 1, kv);
-    if (c->scoring == LHK_ADAMAS_EXACT) score_exactly(job, kv, begin, lhk_min(LHK_ADAMAS_BLOCK, n - begin), scores);
-    else (c->scoring == LHK_ADAMAS_ASYMMETRIC ? job->kernel->estimates : job->kernel->distances)(&scan);
-    for (int64_t row = 0; row < job->group; row++) {
-        float *own = scores + row * r->stride;
-        hide(own, 0, lhk_min(c->sinks - begin, LHK_ADAMAS_BLOCK));
-        hide(own, lhk_max(n - c->recent - begin, 0), LHK_ADAMAS_BLOCK);
-        job->kernel->peaks(own, LHK_ADAMAS_BLOCK, r->peaks + ((first + row) * r->stride + begin) / LHK_ADAMAS_PEAK);
-    }
-    if (c->lists != LHK_ADAMAS_LISTS_KV) return;
-    for (int64_t t = 0; t < LHK_ADAMAS_BLOCK; t++) {
-        sum[t] = scores[t];
-        for (int64_t row = 1; row < job->group; row++) sum[t] += scores[row * r->stride + t];
-    }
-    job->kernel->peaks(sum, LHK_ADAMAS_BLOCK, r->peaks + ((c->query_heads + kv) * r->stride + begin) / LHK_ADAMAS_PEAK);
-}
-
-static void scan_task(void *context, int64_t task, uint32_t worker) {
-    (void)worker;
-    const select_job *job = context;
-    const select_room *r = &job->room;
-    int64_t kv = task / r->chunks, chunk = task % r->chunks, begin = chunk * LHK_ADAMAS_CHUNK;
-    int64_t end = lhk_min(begin + LHK_ADAMAS_CHUNK, r->stride);
-    for (int64_t b = begin / LHK_ADAMAS_BLOCK; b < end / LHK_ADAMAS_BLOCK; b++) scan_block(job, kv, b);
-    for (int64_t head = kv * job->group; job->c->remainder && head < (kv + 1) * job->group; head++) {
-        float most = -INFINITY, *peaks = r->peaks + head * r->stride / LHK_ADAMAS_PEAK;
-        for (int64_t p = begin / LHK_ADAMAS_PEAK; p < end / LHK_ADAMAS_PEAK; p++) most = peaks[p] > most ? peaks[p] : most;
-        r->most[head * r->chunks + chunk] = most;
-        r->mass[head * r->chunks + chunk] =
-            most > -INFINITY ? job->kernel->mass(r->scores + head * r->stride + begin, end - begin, most) : 0;
-    }
 }
 
 // ---- the call ----
@@ -169,18 +111,26 @@ lhk_status lhk_adamas_select(lhk_instance *index, const lhk_host *host, const lh
         return LHK_OK;
     }
     select_job job = {.index = index, .c = c, .kernel = lhk_adamas_kernel_of(index), .parts = lhk_adamas_parts_of(index),
-                      .q = q, .store = store, .group = c->query_heads / c->kv_heads,
+                      .q = q, .store = store, .group = c->query_heads / c->kv_heads, .workers = host->workers,
+                      .wanted = c->budget - c->sinks - c->recent,
                       .scale = params && params->scale > 0 ? params->scale : 1 / sqrtf((float)c->dim_k)};
     if (c->remainder && params && params->softcap > 0)
         return lhk_fail(error, LHK_ERROR_UNSUPPORTED, 4, "adamas: remainder=1 does not know softcaps");
     carve_room(c, index->length, host->workers, workspace->data, &job.room, &bytes);
     if (c->remainder) status = lhk_adamas_sum_values(index, host, store, job.room.row, error);
     if (status) return status;
+    lhk_adamas_scan_begin(&job);
     double scores = (double)index->length * c->query_heads * c->dim_k / 128;
     run_tasks(host, c->query_heads, 300.0 * c->query_heads, lhk_adamas_query_task, &job);
-    run_tasks(host, c->kv_heads * job.room.chunks, scores / job.kernel->speed, scan_task, &job);
-    double picking = 500.0 * c->query_heads + scores / 20 + 10000.0 * c->kv_heads * (c->values > 0);
-    run_tasks(host, c->kv_heads, picking, lhk_adamas_pick_task, &job);
+    double picking = 1500.0 * c->query_heads + 10000.0 * c->kv_heads * (c->values > 0);
+    // One worker for a whole KV head saves a meeting of all and traffic between them; the lists are the same either way.
+    job.whole = c->kv_heads % host->workers == 0 || c->kv_heads >= 8 * host->workers;
+    if (job.whole) {
+        run_tasks(host, c->kv_heads, scores / job.kernel->speed + picking, lhk_adamas_head_task, &job);
+    } else {
+        run_tasks(host, c->kv_heads * job.room.chunks, scores / job.kernel->speed, lhk_adamas_scan_task, &job);
+        run_tasks(host, c->kv_heads, picking, lhk_adamas_pick_task, &job);
+    }
     lhk_adamas_show(&job, out);
     return LHK_OK;
 }

@@ -33,19 +33,35 @@ static void LHK_NAME(gather)(const lhk_adamas_gather *g) {
 
 static void LHK_NAME(mean)(const uint8_t *block, int64_t dim, const uint8_t *step, float floor, float unit,
                            const float *before, float *mean) {
-    static const lhk_adamas_uints shifts = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30};
-    const uint32_t *codes = (const uint32_t *)block, four = lhk_adamas_four_steps(step);
-    const uint16_t *scales = (const uint16_t *)(block + lhk_adamas_groups(dim) * LHK_ADAMAS_BLOCK * 4);
-    float scale[LHK_ADAMAS_BLOCK], all = 0;
-    for (int64_t t = 0; t < LHK_ADAMAS_BLOCK; t++) all += scale[t] = lhk_f16_to_f32(scales[t]);
-    for (int64_t g = 0; g < lhk_adamas_groups(dim); g++) {
-        lhk_adamas_floats sum = {0};
-        for (int64_t t = 0; t < LHK_ADAMAS_BLOCK; t++) {
-            lhk_adamas_uints code = (codes[g * LHK_ADAMAS_BLOCK + t] + (lhk_adamas_uints){0}) >> shifts & 3;
-            lhk_adamas_ints steps = (lhk_adamas_ints)((four + (lhk_adamas_uints){0}) >> (code << 3) & 255);
-            sum += __builtin_convertvector(steps, lhk_adamas_floats) * scale[t];
+    typedef uint8_t bytes16 __attribute__((vector_size(16)));
+    const uint32_t four = lhk_adamas_four_steps(step);
+    float scale[LHK_ADAMAS_BLOCK], all = 0;  // by bytes of a row, tile after tile
+    for (int64_t t = 0; t < LHK_ADAMAS_BLOCK; t++) {
+        uint16_t half;
+        memcpy(&half, block + lhk_adamas_scale_place(dim, t), sizeof half);
+        float kept = lhk_f16_to_f32(half);
+        scale[t / LHK_ADAMAS_TILE * LHK_ADAMAS_TILE + t % 32 * 2 + t % LHK_ADAMAS_TILE / 32] = kept;
+        all += kept;
+    }
+    for (int64_t row = 0; row < lhk_adamas_rows(dim); row++) {
+        lhk_adamas_floats sum[4] = {{0}};
+        for (int64_t i = 0; i < LHK_ADAMAS_BLOCK; i += 16) {
+            bytes16 bytes;
+            lhk_adamas_floats of;
+            const uint8_t *tile = block + i / LHK_ADAMAS_TILE * lhk_adamas_tile_bytes(dim);
+            memcpy(&bytes, tile + row * LHK_ADAMAS_TILE + i % LHK_ADAMAS_TILE, sizeof bytes);
+            memcpy(&of, scale + i, sizeof of);
+            lhk_adamas_uints codes = __builtin_convertvector(bytes, lhk_adamas_uints);
+            for (int s = 0; s < 4; s++) {
+                lhk_adamas_uints eight = (codes >> (uint32_t)(2 * s) & 3) << 3;
+                lhk_adamas_ints steps = (lhk_adamas_ints)((four + (lhk_adamas_uints){0}) >> eight & 255);
+                sum[s] += __builtin_convertvector(steps, lhk_adamas_floats) * of;
+            }
         }
-        for (int64_t c = 16 * g; c < lhk_min(dim, 16 * g + 16); c++)
-            mean[c] = before[c] + (unit * sum[c % 16] + floor * all) * (1.0f / LHK_ADAMAS_BLOCK);
+        for (int s = 0; s < 4; s++) {
+            int64_t c = lhk_adamas_channel(dim, row / 3, row % 3, s);
+            if (c >= dim) continue;
+            mean[c] = before[c] + (unit * LHK_NAME(add_lanes)(&sum[s]) + floor * all) * (1.0f / LHK_ADAMAS_BLOCK);
+        }
     }
 }

@@ -26,7 +26,7 @@ lhk_isa lhk_isa_from_x86(const lhk_x86_words *words) {
     const uint32_t fma = 1u << 12, osxsave = 1u << 27, avx = 1u << 28, f16c = 1u << 29;                // leaf 1 ECX
     const uint32_t avx2 = 1u << 5, avx512f = 1u << 16, avx512dq = 1u << 17, avx512bw = 1u << 30, avx512vl = 1u << 31;
     const uint32_t avx512vnni = 1u << 11;  // leaf 7.0 ECX
-    const uint32_t avx512vpopcntdq = 1u << 14;  // leaf 7.0 ECX
+    const uint32_t avx512vbmi = 1u << 1, avx512vpopcntdq = 1u << 14;  // leaf 7.0 ECX; no CPU of this level has only one
     const uint32_t avx512bf16 = 1u << 5;   // leaf 7.1 EAX
 
     if (!has(words->leaf1_ecx, fma | osxsave | avx | f16c) || !has(words->leaf7_ebx, avx2) ||
@@ -37,7 +37,7 @@ lhk_isa lhk_isa_from_x86(const lhk_x86_words *words) {
         return isa;
     isa |= LHK_ISA_AVX512;
     if (has(words->leaf7_ecx, avx512vnni)) isa |= LHK_ISA_AVX512VNNI;
-    if (has(words->leaf7_ecx, avx512vpopcntdq)) isa |= LHK_ISA_AVX512POPCNT;
+    if (has(words->leaf7_ecx, avx512vbmi | avx512vpopcntdq)) isa |= LHK_ISA_AVX512POPCNT;
     if (has(words->leaf7_1_eax, avx512bf16)) isa |= LHK_ISA_AVX512BF16;
     return isa;
 }

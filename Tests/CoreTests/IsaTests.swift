@@ -9,7 +9,7 @@ import Testing
     /// A CPU with everything; each test takes something away.
     static let full = lhk_x86_words(
         leaf1_ecx: 1 << 12 | 1 << 27 | 1 << 28 | 1 << 29,
-        leaf7_ebx: 1 << 5 | 1 << 16 | 1 << 17 | 1 << 30 | 1 << 31, leaf7_ecx: 1 << 11 | 1 << 14, leaf7_1_eax: 1 << 5,
+        leaf7_ebx: 1 << 5 | 1 << 16 | 1 << 17 | 1 << 30 | 1 << 31, leaf7_ecx: 1 << 1 | 1 << 11 | 1 << 14, leaf7_1_eax: 1 << 5,
         xcr0: 0xe7)
 
     static func levels(_ change: (inout lhk_x86_words) -> Void) -> InstructionSet {
@@ -42,6 +42,7 @@ import Testing
         #expect(Self.levels { $0.leaf7_ecx = 0 } == [.avx2, .avx512, .avx512bf16])
         #expect(Self.levels { $0.leaf7_1_eax = 0 } == [.avx2, .avx512, .avx512vnni, .avx512popcnt])
         #expect(Self.levels { $0.leaf7_ecx &= ~(1 << 14) } == [.avx2, .avx512, .avx512vnni, .avx512bf16])
+        #expect(Self.levels { $0.leaf7_ecx &= ~(1 << 1) } == [.avx2, .avx512, .avx512vnni, .avx512bf16])
         #expect(Self.levels { $0.leaf7_ebx = 0 } == [])
     }
 

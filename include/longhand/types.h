@@ -26,7 +26,7 @@ typedef uint64_t lhk_isa;
 #define LHK_ISA_AVX512 0x2ull       ///< AVX2 level and AVX-512 F, BW, VL, DQ
 #define LHK_ISA_AVX512VNNI 0x4ull   ///< AVX512 level and VNNI
 #define LHK_ISA_AVX512BF16 0x8ull   ///< AVX512 level and BF16
-#define LHK_ISA_AVX512POPCNT 0x10ull  ///< AVX512 level and VPOPCNTDQ
+#define LHK_ISA_AVX512POPCNT 0x10ull  ///< AVX512 level, VPOPCNTDQ and VBMI
 #define LHK_ISA_NEON 0x100ull       ///< AArch64 baseline
 #define LHK_ISA_NEON_DOTPROD 0x200ull
 #define LHK_ISA_NEON_I8MM 0x400ull

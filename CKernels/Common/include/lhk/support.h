@@ -27,7 +27,7 @@
 #define LHK_FEATURES_AVX2 "avx2,fma,f16c"
 #define LHK_FEATURES_AVX512 "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq"
 #define LHK_FEATURES_AVX512VNNI "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"
-#define LHK_FEATURES_AVX512POPCNT "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq"
+#define LHK_FEATURES_AVX512POPCNT "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,avx512vbmi"
 #define LHK_FEATURES_AVX512BF16 "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16"
 #define LHK_FEATURES_AVX512VNNI_BF16 "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16"
 #define LHK_FEATURES_NEON_DOTPROD "arch=armv8.2-a+dotprod"  // plain NEON is the baseline of AArch64
