@@ -104,7 +104,7 @@ public struct InstructionSet: OptionSet, Hashable, Sendable, CustomStringConvert
     /// The avx2 level and AVX-512 F, BW, VL and DQ.
     public static let avx512 = InstructionSet(rawValue: LHK_ISA_AVX512)
     public static let avx512vnni = InstructionSet(rawValue: LHK_ISA_AVX512VNNI)
-    /// The avx512 level and VPOPCNTDQ.
+    /// The avx512 level, VPOPCNTDQ and VBMI.
     public static let avx512popcnt = InstructionSet(rawValue: LHK_ISA_AVX512POPCNT)
     public static let avx512bf16 = InstructionSet(rawValue: LHK_ISA_AVX512BF16)
     public static let neon = InstructionSet(rawValue: LHK_ISA_NEON)
