@@ -100,7 +100,7 @@ static void check_variants(const driver_level *level) {
         size_t length = strlen(word);
         if (suffix && !i8 && !(bf16 && dtypes[i] == LHK_DTYPE_BF16)) length = (size_t)(suffix - word) - (suffix[-1] == '_');
         char id[64];
-        snprintf(id, sizeof id, "longhand.flash.%s.%.*s/1", lhk_dtype_name(dtypes[i]), (int)length, word);
+        snprintf(id, sizeof id, "longhand.flash.%s.%.*s/2", lhk_dtype_name(dtypes[i]), (int)length, word);
         lhk_status status = lhk_method_resolve(lhk_flash_attention_plugin()->methods[0], &problem, &host, &variant, &error);
         driver_result(!status && !strcmp(variant->id, id), "%s: %s panels are read by %s", level->name,
                    lhk_dtype_name(dtypes[i]), status ? error.text : variant->id);

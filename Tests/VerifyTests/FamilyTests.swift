@@ -63,7 +63,7 @@ import Testing
     }
 
     @Test func wrongCalls() throws {
-        let target = try #require(Target.all.first { $0.id.hasSuffix("portable/1") && $0.role == "attention" })
+        let target = try #require(Target.all.first { $0.id.hasSuffix("portable/2") && $0.role == "attention" })
         func failing(_ call: @escaping (OpaquePointer, UnsafeMutablePointer<lhk_verify_outcome>) -> lhk_status) throws {
             let outcomes = try target.run(seed: 1) { verify, _, outcomes, _ in
                 #expect(call(verify, outcomes) != LHK_OK)
