@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// A piece: up to 256 keys whose panels a strip can read, and the walk that yields the pieces of a task.
+/// A piece: up to 256 keys whose panels a strip can read, or up to 2048 that a store scores, and the walk that yields the pieces
+/// of a task.
 #ifndef LHK_FLASH_PIECE_H
 #define LHK_FLASH_PIECE_H
 
