@@ -112,16 +112,6 @@ LHK_ALWAYS_INLINE void LHK_NAME(product_sums)(const lhk_commvq_side_tables *s, i
         }
 }
 
-LHK_ALWAYS_INLINE void LHK_NAME(product_scores)(const int rows, const lhk_commvq_side_tables *s, int64_t pairs,
-                                                const uint8_t *codes, const lhk_commvq_ahead *ahead, const int16_t *turns,
-                                                const lhk_commvq_turn_bytes *bytes, const int16_t *q,
-                                                int32_t (*acc)[LHK_COMMVQ_BLOCK]) {
-    _Alignas(64) int16_t sums[LHK_COMMVQ_MAX_PAIRS][2][LHK_COMMVQ_BLOCK];
-    (void)bytes;
-    (void)ahead;
-    LHK_NAME(product_sums)(s, pairs, codes, sums);
-    LHK_NAME(dots)(rows, pairs, (const int16_t (*)[2][LHK_COMMVQ_BLOCK])sums, turns, q, acc);
-}
 #define LHK_COMMVQ_TURN_BYTES 0
 
 LHK_ALWAYS_INLINE void LHK_NAME(product_dots)(const int rows, const lhk_commvq_side_tables *s, int64_t dim, int64_t blocks,

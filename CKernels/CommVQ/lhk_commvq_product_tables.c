@@ -12,16 +12,9 @@ typedef struct source {
 } source;
 
 static lhk_status find(const lhk_problem *problem, const lhk_commvq_state *shape, source *out, lhk_error *error) {
-    const char *file = lhk_option_value(problem, "calibration");
-    *out = (source){.seed = -1, .layout = lhk_commvq_layout_of(shape)};
-    lhk_status status = lhk_option_int(problem, "commvq", "random", 0, INT32_MAX, &out->seed, error);
-    if (status) return status;
-    if (file && out->seed >= 0)
-        return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "commvq: options calibration and random exclude each other");
-    if (out->seed >= 0) return LHK_OK;
-    if (!file)
-        return lhk_fail(error, LHK_ERROR_UNSUPPORTED, -1, "commvq needs levels: option calibration=FILE, a file that "
-                        "`longhand calibrate commvq --form product` makes");
+    *out = (source){.layout = lhk_commvq_layout_of(shape)};
+    lhk_status status = lhk_commvq_take_seed(problem, "levels", " --form product", &out->seed, error);
+    if (status || out->seed >= 0) return status;
     const lhk_commvq_layout *l = &out->layout;
     const int64_t heads = l->kv_heads, dk = l->dim_k, dv = l->dim_v;
     const struct {
@@ -43,10 +36,7 @@ static lhk_status find(const lhk_problem *problem, const lhk_commvq_state *shape
                             "give it another store, as in --store-layers \"%u: bf16\"", lhk_problem_layer(problem),
                             all[i].name, lhk_problem_layer(problem));
     }
-    if (!problem->position)
-        return lhk_fail(error, LHK_ERROR_UNSUPPORTED, -1, "commvq keeps keys as they are before rotary positions: it needs "
-                        "the position method of the model, without options");
-    return LHK_OK;
+    return lhk_commvq_check_position(problem, error);
 }
 
 lhk_status lhk_commvq_check_product(const lhk_problem *problem, const lhk_commvq_state *shape, lhk_error *error) {
@@ -143,7 +133,7 @@ static void choose_steps(const source *from, const lhk_commvq_side *side, uint64
 
 static int32_t steps_of(double x, double step) { return step > 0 ? (int32_t)lrint(x / step) : 0; }
 
-/// Writes tables and vectors; `scale[unit]` turns steps into what the encoder compares with.
+/// Writes tables of bytes, and vectors and norms for the encoder; no sum of a channel leaves `most` steps.
 static lhk_status fill_side(const source *from, const lhk_commvq_side *side, uint64_t head, double most, uint32_t layer,
                             side_work *w, lhk_instance *store, lhk_error *error) {
     lhk_status status = take_supports(from, side, head, layer, w, error);

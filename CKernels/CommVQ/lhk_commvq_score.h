@@ -7,8 +7,8 @@
 ///       each pair x += x_a - y_b, y += y_a + x_b over 8 levels of codes [8][64], table [pairs][8][x, y][16]; `first` sets
 ///   LHK_NAME(dots)(rows, pairs, sums, turns, q, acc)   acc[r][t] = sum over pairs of q_r . turned(sums): turned with cosines
 ///       and sines of 2^14, each product rounded to 16 bits after a shift by 15; q [rows][pairs][2]
-///   LHK_NAME(product_scores)(rows, tables, pairs, codes, ahead, turns, bytes, q, acc)   the same of codes of form=product, turned by
-///       words or by bytes (LHK_COMMVQ_TURN_BYTES): turned keys are 128 or 127 times their steps
+///   LHK_COMMVQ_TURN_BYTES   1: the file has a product_scores of its own, which turns by bytes, so that turned keys are 127 times
+///       their steps; 0: words do, as below, and it is 128
 ///   LHK_NAME(add)(sum, x, factor)   sum += x * factor, 16 floats, rounded once or twice
 ///   LHK_NAME(bit_dots)(rows, bits, n, w, acc)   acc[r][k] = sum over 64 tokens of w_r[t] where bit k of token t is set
 
@@ -129,6 +129,20 @@ static void LHK_NAME(score_list)(const lhk_instance *store, const lhk_commvq_lay
         }
     }
 }
+
+#if !LHK_COMMVQ_TURN_BYTES
+/// Scores of 64 tokens of codes of form=product: acc as that of `dots`.
+LHK_ALWAYS_INLINE void LHK_NAME(product_scores)(const int rows, const lhk_commvq_side_tables *s, int64_t pairs,
+                                                const uint8_t *codes, const lhk_commvq_ahead *ahead, const int16_t *turns,
+                                                const lhk_commvq_turn_bytes *bytes, const int16_t *q,
+                                                int32_t (*acc)[LHK_COMMVQ_BLOCK]) {
+    _Alignas(64) int16_t sums[LHK_COMMVQ_MAX_PAIRS][2][LHK_COMMVQ_BLOCK];
+    (void)bytes;
+    (void)ahead;
+    LHK_NAME(product_sums)(s, pairs, codes, sums);
+    LHK_NAME(dots)(rows, pairs, (const int16_t (*)[2][LHK_COMMVQ_BLOCK])sums, turns, q, acc);
+}
+#endif
 
 /// Scores of tokens [begin, end) of one block that are codes. `scores` is for token `begin`.
 LHK_ALWAYS_INLINE void LHK_NAME(score_block)(const int rows, const lhk_instance *store, const lhk_commvq_layout *l,

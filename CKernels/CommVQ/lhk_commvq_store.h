@@ -241,6 +241,12 @@ lhk_status lhk_commvq_fill_tables(const lhk_problem *problem, lhk_instance *stor
 /// The same for form=product.
 lhk_status lhk_commvq_check_product(const lhk_problem *problem, const lhk_commvq_state *shape, lhk_error *error);
 lhk_status lhk_commvq_fill_product(const lhk_problem *problem, lhk_instance *store, lhk_error *error);
+/// The seed of random tables, or -1 where a calibration is given; an error if neither or both are. `what` and `form` say what is
+/// missing and how to calibrate for it.
+lhk_status lhk_commvq_take_seed(const lhk_problem *problem, const char *what, const char *form, int64_t *seed,
+                                lhk_error *error);
+/// Calibrated tables need the positions that keys were given.
+lhk_status lhk_commvq_check_position(const lhk_problem *problem, lhk_error *error);
 /// Numbers that could make a table overflow, or were never meant to be in one, of a parameter.
 lhk_status lhk_commvq_check_numbers(const char *name, const float *numbers, uint64_t count, uint32_t layer, lhk_error *error);
 /// Of weights, which are divided by.

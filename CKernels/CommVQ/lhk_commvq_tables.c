@@ -14,17 +14,30 @@ typedef struct source {
     lhk_commvq_layout layout;
 } source;
 
-static lhk_status find(const lhk_problem *problem, const lhk_commvq_state *shape, source *out, lhk_error *error) {
+lhk_status lhk_commvq_take_seed(const lhk_problem *problem, const char *what, const char *form, int64_t *seed,
+                                lhk_error *error) {
     const char *file = lhk_option_value(problem, "calibration");
-    *out = (source){.seed = -1, .layout = lhk_commvq_layout_of(shape)};
-    lhk_status status = lhk_option_int(problem, "commvq", "random", 0, INT32_MAX, &out->seed, error);
+    *seed = -1;
+    lhk_status status = lhk_option_int(problem, "commvq", "random", 0, INT32_MAX, seed, error);
     if (status) return status;
-    if (file && out->seed >= 0)
+    if (file && *seed >= 0)
         return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "commvq: options calibration and random exclude each other");
-    if (out->seed >= 0) return LHK_OK;
-    if (!file)
-        return lhk_fail(error, LHK_ERROR_UNSUPPORTED, -1,
-                        "commvq needs codebooks: option calibration=FILE, a file that `longhand calibrate commvq` makes");
+    if (!file && *seed < 0)
+        return lhk_fail(error, LHK_ERROR_UNSUPPORTED, -1, "commvq needs %s: option calibration=FILE, a file that "
+                        "`longhand calibrate commvq%s` makes", what, form);
+    return LHK_OK;
+}
+
+lhk_status lhk_commvq_check_position(const lhk_problem *problem, lhk_error *error) {
+    if (problem->position) return LHK_OK;
+    return lhk_fail(error, LHK_ERROR_UNSUPPORTED, -1, "commvq keeps keys as they are before rotary positions: it needs "
+                    "the position method of the model, without options");
+}
+
+static lhk_status find(const lhk_problem *problem, const lhk_commvq_state *shape, source *out, lhk_error *error) {
+    *out = (source){.layout = lhk_commvq_layout_of(shape)};
+    lhk_status status = lhk_commvq_take_seed(problem, "codebooks", "", &out->seed, error);
+    if (status || out->seed >= 0) return status;
     const lhk_commvq_layout *l = &out->layout;
     const int64_t key_shape[] = {l->kv_heads, l->levels, LEVEL_CODES, l->dim_k};
     const int64_t weight_shape[] = {l->kv_heads, l->pairs};
@@ -38,10 +51,7 @@ static lhk_status find(const lhk_problem *problem, const lhk_commvq_state *shape
         return lhk_fail(error, LHK_ERROR_ARGUMENT, -1, "commvq: layer %u has no codebooks (key_codebook, key_weight, "
                         "value_codebook, value_offset): calibrate it, or give it another store, as in "
                         "--store-layers \"%u: bf16\"", lhk_problem_layer(problem), lhk_problem_layer(problem));
-    if (!problem->position)
-        return lhk_fail(error, LHK_ERROR_UNSUPPORTED, -1, "commvq keeps keys as they are before rotary positions: it needs "
-                        "the position method of the model, without options");
-    return LHK_OK;
+    return lhk_commvq_check_position(problem, error);
 }
 
 lhk_status lhk_commvq_check_tables(const lhk_problem *problem, const lhk_commvq_state *shape, lhk_error *error) {
