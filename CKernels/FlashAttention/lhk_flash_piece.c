@@ -98,28 +98,15 @@ static void unpack_piece(lhk_flash_walk *walk, lhk_flash_piece *piece, int64_t b
     piece->values = block + source->panels.value_offset;
 }
 
-/// Visits keys [begin, end) of a store that is asked for tiles.
-static void visit_tiles(lhk_flash_walk *walk, int64_t begin, int64_t end) {
-    for (int64_t stop; begin < end; begin = stop) {
-        const int64_t base = begin / LHK_FLASH_TILE_KEYS * LHK_FLASH_TILE_KEYS;
-        stop = lhk_min(end, base + LHK_FLASH_TILE_KEYS);
-        lhk_flash_piece piece = {.base = base, .begin = (int32_t)(begin - base), .end = (int32_t)(stop - base)};
-        walk->visit(walk->context, &piece);
-    }
-}
-
-/// Visits keys [begin, end) piece by piece. Pieces end at multiples of 256 keys and at the store's own blocks.
+/// Visits keys [begin, end) piece by piece. Pieces end at multiples of the most keys of a piece and at a dense store's own blocks.
 static void visit_keys(lhk_flash_walk *walk, int64_t begin, int64_t end) {
     const lhk_flash_plan *plan = walk->plan;
-    if (plan->source.kind == LHK_FLASH_TILES) {
-        visit_tiles(walk, begin, end);
-        return;
-    }
     const lhk_panels *p = &plan->source.panels;
+    const int64_t most = plan->piece_keys, block_tokens = plan->source.kind == LHK_FLASH_TILES ? most : p->block_tokens;
     while (begin < end) {
-        int64_t block = begin / p->block_tokens * p->block_tokens;
-        int64_t base = block + (begin - block) / LHK_BLOCK_TOKENS * LHK_BLOCK_TOKENS;
-        int64_t stop = lhk_min(end, lhk_min(block + p->block_tokens, base + LHK_BLOCK_TOKENS));
+        int64_t block = begin / block_tokens * block_tokens;
+        int64_t base = block + (begin - block) / most * most;
+        int64_t stop = lhk_min(end, lhk_min(block + block_tokens, base + most));
         lhk_flash_piece piece = {.base = base, .begin = (int32_t)(begin - base), .end = (int32_t)(stop - base)};
         if (plan->source.kind == LHK_FLASH_PANELS) {
             const uint8_t *at = panel_block(walk, base);
@@ -254,7 +241,7 @@ static void visit_selection(lhk_flash_walk *walk, const lhk_selection *s) {
 /// The same for all heads of a task, block after block.
 static void visit_heads(lhk_flash_walk *walk, int64_t begin, int64_t end) {
     int64_t heads = walk->task->heads;
-    const int64_t most = walk->plan->source.kind == LHK_FLASH_TILES ? LHK_FLASH_TILE_KEYS : LHK_BLOCK_TOKENS;
+    const int64_t most = walk->plan->piece_keys;
     while (begin < end) {
         int64_t stop = lhk_min(end, (begin / most + 1) * most);
         for (int64_t head = 0; head < heads; head++) {

@@ -96,8 +96,9 @@ static void set_shape(lhk_flash_plan *plan) {
         case LHK_DTYPE_BF16: plan->ldq = p->padded_dim_k / 2; break;
         default: plan->ldq = p->padded_dim_k;
     }
+    plan->piece_keys = plan->source.kind == LHK_FLASH_TILES ? LHK_FLASH_TILE_KEYS : LHK_BLOCK_TOKENS;
     if (plan->direct) plan->lds = LHK_FLASH_DIRECT_KEYS + LHK_FLASH_DIRECT_PIECES * 32;
-    else plan->lds = (plan->source.kind == LHK_FLASH_TILES ? LHK_FLASH_TILE_KEYS : LHK_BLOCK_TOKENS) + 16;
+    else plan->lds = plan->piece_keys + 16;
 }
 
 static uint64_t worker_size(const lhk_flash_plan *plan, bool *overflow) {

@@ -59,6 +59,7 @@ typedef struct lhk_flash_plan {
     int64_t together;     ///< heads of a task, each a tile of its own; the last task of a sequence may have fewer
     int64_t list_rows;    ///< 0, or query rows per list of the block selection
     int64_t ldq, lds;     ///< words per packed query row, floats per score row
+    int64_t piece_keys;   ///< most keys of a piece that are no list
     int64_t scratch_blocks;
     int64_t tasks;
     bool any_split;
