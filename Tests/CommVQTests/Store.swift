@@ -192,3 +192,33 @@ final class Store {
 
     func load(_ bytes: [UInt8]) throws { try check { life.load!(instance, bytes, UInt64(bytes.count), $0) } }
 }
+
+/// Scores and sums, of all tokens and of a list, are those over rows that are read; errors are relative to the lengths of query and
+/// key, and to the sum of magnitudes.
+func expectAttention(over store: Store, count: Int, random: inout Normal, scoreError: Double) throws {
+    let dim = store.dim, held = try store.read(count)
+    let rows = (0..<5).map { _ in random.row(dim) }
+    let scores = store.scores(rows.flatMap { $0 }, count)
+    for (r, q) in rows.enumerated() {
+        for t in 0..<count {
+            let error = abs(Double(scores[r * count + t]) - dot(q, held.k[t]))
+            #expect(error < scoreError * norm(q) * norm(held.k[t]), "row \(r) token \(t)")
+        }
+    }
+    let list: [Int32] = [3, 499, 64, 63, 200, 448, 447]
+    let some = store.scores(rows[0], list.count, list: list)
+    for (i, t) in list.enumerated() {
+        #expect(abs(some[i] - scores[Int(t)]) < Float(scoreError) * Float(norm(rows[0]) * norm(held.k[Int(t)])))
+    }
+    let p = (0..<count).map { _ in Float(random.uniform()) }, sum = store.sum(p)
+    for c in 0..<dim {
+        let expected = (0..<count).reduce(0.0) { $0 + Double(p[$1]) * Double(held.v[$1][c]) }
+        let size = (0..<count).reduce(0.0) { $0 + Double(p[$1]) * abs(Double(held.v[$1][c])) }
+        #expect(abs(Double(sum[c]) - expected) < 1e-3 * size)
+    }
+    let listed = store.sum(list.map { p[Int($0)] }, list: list)
+    for c in 0..<dim {
+        let expected = list.reduce(0.0) { $0 + Double(p[Int($1)]) * Double(held.v[Int($1)][c]) }
+        #expect(abs(Double(listed[c]) - expected) < 1e-2)
+    }
+}

@@ -94,32 +94,7 @@ import Testing
         let keys = (0..<count).map { _ in random.row(dim) }, values = (0..<count).map { _ in random.row(dim) }
         let store = try Self.store(bits: bits)
         try store.append(k: try turned(keys, dim: dim, from: 0, by: rotary()), v: values)
-        let held = try store.read(count)
-        let rows = (0..<5).map { _ in random.row(dim) }
-        let scores = store.scores(rows.flatMap { $0 }, count)
-        for (r, q) in rows.enumerated() {
-            for t in 0..<count {
-                let expected = dot(q, held.k[t])
-                #expect(abs(Double(scores[r * count + t]) - expected) < 2e-3 * norm(q) * norm(held.k[t]), "row \(r) token \(t)")
-            }
-        }
-        let list: [Int32] = [3, 499, 64, 63, 200, 448, 447]
-        let some = store.scores(rows[0], list.count, list: list)
-        for (i, t) in list.enumerated() {
-            #expect(abs(some[i] - scores[Int(t)]) < 2e-3 * Float(norm(rows[0]) * norm(held.k[Int(t)])))
-        }
-        let p = (0..<count).map { _ in Float(random.uniform()) }
-        let sum = store.sum(p)
-        for c in 0..<dim {
-            let expected = (0..<count).reduce(0.0) { $0 + Double(p[$1]) * Double(held.v[$1][c]) }
-            let size = (0..<count).reduce(0.0) { $0 + Double(p[$1]) * abs(Double(held.v[$1][c])) }
-            #expect(abs(Double(sum[c]) - expected) < 1e-3 * size)
-        }
-        let listed = store.sum(list.map { p[Int($0)] }, list: list)
-        for c in 0..<dim {
-            let expected = list.reduce(0.0) { $0 + Double(p[Int($1)]) * Double(held.v[Int($1)][c]) }
-            #expect(abs(Double(listed[c]) - expected) < 1e-2)
-        }
+        try expectAttention(over: store, count: count, random: &random, scoreError: 2e-3)
     }
 
     @Test("rows in 16 bit are exact to their type: sinks, the tail, and what `recent` keeps")
