@@ -114,9 +114,11 @@ static inline int64_t lhk_adamas_channel(int64_t dim, int64_t g, int64_t b, int6
     return LHK_ADAMAS_GROUP * g + (s < 3 ? 3 * b + s : 3 * lhk_adamas_group_rows(dim, g) + b);
 }
 static inline int64_t lhk_adamas_tile_bytes(int64_t dim) { return LHK_ADAMAS_TILE * (lhk_adamas_rows(dim) + 2); }
+/// The byte of token t in a row of its tile.
+static inline int64_t lhk_adamas_byte(int64_t t) { return t % 32 * 2 + t % LHK_ADAMAS_TILE / 32; }
 /// Where token t has its byte of row 0, and its scale.
 static inline int64_t lhk_adamas_place(int64_t dim, int64_t t) {
-    return t / LHK_ADAMAS_TILE * lhk_adamas_tile_bytes(dim) + t % 32 * 2 + t % LHK_ADAMAS_TILE / 32;
+    return t / LHK_ADAMAS_TILE * lhk_adamas_tile_bytes(dim) + lhk_adamas_byte(t);
 }
 static inline int64_t lhk_adamas_scale_place(int64_t dim, int64_t t) {
     return (t / LHK_ADAMAS_TILE + 1) * lhk_adamas_tile_bytes(dim) - 2 * LHK_ADAMAS_TILE + t % LHK_ADAMAS_TILE * 2;

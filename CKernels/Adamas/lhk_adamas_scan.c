@@ -87,14 +87,6 @@ static void score_block(const select_job *job, int64_t b, const chunk_view *v) {
     }
 }
 
-/// 2^-x of a whole x >= 0.
-static float halved(float x) {
-    float factor;
-    uint32_t bits = x < 126 ? (uint32_t)(127 - (int32_t)x) << 23 : 0;
-    memcpy(&factor, &bits, sizeof factor);
-    return factor;
-}
-
 /// The greatest scores of a block, and the sums of weights, which go on from block to block.
 static void look_at_block(const select_job *job, int64_t b, const chunk_view *v) {
     const select_room *r = &job->room;
@@ -105,7 +97,7 @@ static void look_at_block(const select_job *job, int64_t b, const chunk_view *v)
         float peak = job->kernel->crests(scores, v->crests + (row * r->chunk + at) / 4);
         if (!job->c->remainder || row >= job->group) continue;
         if (peak > *most) {
-            float higher = ceilf(peak), factor = halved(higher - *most);
+            float higher = ceilf(peak), factor = lhk_adamas_halved(higher - *most);
             for (int i = 0; i < 16; i++) lanes[i] *= factor;
             *most = higher;
         }

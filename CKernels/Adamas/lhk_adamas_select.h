@@ -87,12 +87,18 @@ void lhk_adamas_scan_task(void *context, int64_t task, uint32_t worker);
 /// Lists of one KV head and its query heads, and their remainders (likewise).
 void lhk_adamas_pick_task(void *context, int64_t kv, uint32_t worker);
 
+/// 2^-x of a whole x >= 0; 0 from 126 on.
+static inline float lhk_adamas_halved(float x) {
+    float factor;
+    uint32_t bits = x < 126 ? (uint32_t)(127 - (int32_t)x) << 23 : 0;
+    memcpy(&factor, &bits, sizeof factor);
+    return factor;
+}
+
 /// Adds `mass` in units of 2^most to `*to_mass` in units of 2^*to. Both exponents are whole numbers, so nothing is rounded
 /// but the sum.
 static inline void lhk_adamas_add_mass(float *to, float *to_mass, float most, float mass) {
-    float less = most < *to ? most : *to, more = most < *to ? *to : most, apart = more - less, factor = 0;
-    uint32_t bits = apart < 126 ? (uint32_t)(127 - (int32_t)apart) << 23 : 0;  // 2^-apart
-    memcpy(&factor, &bits, sizeof factor);
+    float less = most < *to ? most : *to, more = most < *to ? *to : most, factor = lhk_adamas_halved(more - less);
     *to_mass = most < *to ? *to_mass + mass * factor : *to_mass * factor + mass;
     *to = more;
 }

@@ -40,7 +40,7 @@ static void LHK_NAME(mean)(const uint8_t *block, int64_t dim, const uint8_t *ste
         uint16_t half;
         memcpy(&half, block + lhk_adamas_scale_place(dim, t), sizeof half);
         float kept = lhk_f16_to_f32(half);
-        scale[t / LHK_ADAMAS_TILE * LHK_ADAMAS_TILE + t % 32 * 2 + t % LHK_ADAMAS_TILE / 32] = kept;
+        scale[t / LHK_ADAMAS_TILE * LHK_ADAMAS_TILE + lhk_adamas_byte(t)] = kept;
         all += kept;
     }
     for (int64_t row = 0; row < lhk_adamas_rows(dim); row++) {
