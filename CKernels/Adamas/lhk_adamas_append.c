@@ -69,7 +69,7 @@ void lhk_adamas_move(const lhk_instance *index, const lhk_adamas_parts *parts, i
     if (block == 0) return;
     const float *before = lhk_adamas_mean(c, parts, block - 1, head);
     if (!lhk_adamas_moves(c, block)) memcpy(mean, before, c->dim_k * sizeof *mean);
-    else lhk_adamas_kernel_of(index)->mean(lhk_adamas_block(c, parts, block - 1, head), c->dim_k, l->step, l->floor, l->unit,
+    else lhk_adamas_kernel_of(index)->mean(lhk_adamas_block(parts, block - 1, head), c->dim_k, l->step, l->floor, l->unit,
                                            before, mean);
 }
 
@@ -77,7 +77,7 @@ void lhk_adamas_move(const lhk_instance *index, const lhk_adamas_parts *parts, i
 static void code_block(const append_job *job, int64_t b, int64_t head) {
     const lhk_adamas_config *c = &job->index->config;
     int64_t begin = lhk_max(job->first, b * LHK_ADAMAS_BLOCK), end = lhk_min(job->end, (b + 1) * LHK_ADAMAS_BLOCK);
-    uint8_t *block = lhk_adamas_block(c, &job->parts, b, head);
+    uint8_t *block = lhk_adamas_block(&job->parts, b, head);
     float y[LHK_ADAMAS_MOST_DIM + 16] __attribute__((aligned(64)));
     if (c->center == LHK_ADAMAS_CENTER_MOVING && begin % LHK_ADAMAS_BLOCK == 0)
         lhk_adamas_move(job->index, &job->parts, b, head);
@@ -127,7 +127,7 @@ static void calibrate_task(void *context, int64_t head, uint32_t worker) {
     const append_job *job = context;
     const lhk_adamas_config *c = &job->index->config;
     lhk_adamas_calibrate(c, job->parts.raw + head * c->sample * c->dim_k, c->sample, job->parts.balance + head * c->dim_k,
-                         job->parts.mean + head * c->dim_k, &job->parts.levels[head], lhk_adamas_kernel_of(job->index));
+                         lhk_adamas_mean(c, &job->parts, 0, head), &job->parts.levels[head], lhk_adamas_kernel_of(job->index));
 }
 
 void lhk_adamas_code_sample(lhk_instance *index, const lhk_host *host) {

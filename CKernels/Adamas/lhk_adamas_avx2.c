@@ -39,6 +39,14 @@ LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_adamas_floats 
     for (int i = 0; i < 2; i++)
         _mm256_storeu_ps((float *)to + 8 * i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from + i)));
 }
+LHK_ALWAYS_INLINE void LHK_NAME(fuse)(lhk_adamas_floats *x, const lhk_adamas_floats *y, const lhk_adamas_floats *z) {
+    __m256 a[2], b[2], c[2];
+    memcpy(a, x, sizeof a);
+    memcpy(b, y, sizeof b);
+    memcpy(c, z, sizeof c);
+    for (int i = 0; i < 2; i++) a[i] = _mm256_fmadd_ps(a[i], b[i], c[i]);
+    memcpy(x, a, sizeof a);
+}
 LHK_ALWAYS_INLINE uint32_t LHK_NAME(greater)(const float *y, float t) {
     __m256 limit = _mm256_set1_ps(t);
     int low = _mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(y), limit, _CMP_GT_OQ));

@@ -45,8 +45,11 @@ LHK_ALWAYS_INLINE uint32_t LHK_NAME(greater)(const float *y, float t) {
 LHK_ALWAYS_INLINE uint32_t LHK_NAME(at_least)(const float *x, float least) {
     return _mm512_cmp_ps_mask(_mm512_loadu_ps(x), _mm512_set1_ps(least), _CMP_GE_OQ);
 }
-LHK_ALWAYS_INLINE void LHK_NAME(power)(lhk_adamas_floats *x) {  // the product is exact, so fusing rounds nothing else
-    __m512 bits = _mm512_fmadd_ps((__m512)*x, _mm512_set1_ps(0x1p23f), _mm512_set1_ps(LHK_ADAMAS_POWER_OF_0));
+LHK_ALWAYS_INLINE void LHK_NAME(fuse)(lhk_adamas_floats *x, const lhk_adamas_floats *y, const lhk_adamas_floats *z) {
+    *x = (lhk_adamas_floats)_mm512_fmadd_ps((__m512)*x, (__m512)*y, (__m512)*z);
+}
+LHK_ALWAYS_INLINE void LHK_NAME(power)(lhk_adamas_floats *x, float shift) {  // the product is exact, so fusing rounds nothing
+    __m512 bits = _mm512_fmadd_ps((__m512)*x, _mm512_set1_ps(0x1p23f), _mm512_set1_ps(shift));
     *x = (lhk_adamas_floats)_mm512_cvttps_epi32(_mm512_max_ps(bits, _mm512_setzero_ps()));
 }
 LHK_ALWAYS_INLINE float LHK_NAME(greatest)(const lhk_adamas_floats *x) { return _mm512_reduce_max_ps((__m512)*x); }

@@ -8,7 +8,8 @@
 ///   vbytes: LHK_BYTES bytes, at most 64; look(table, x): table[x & 15] for x below 16, of 16 bytes; or
 ///     LHK_ADAMAS_PERMUTE, for VBMI
 ///   void halves(const uint16_t *from, floats *to)  16 f16
-///   void power(floats *x)                         lhk_adamas_power of each
+///   void fuse(floats *x, const floats *y, const floats *z)   x = x y + z, rounded once
+///   void power(floats *x, float shift)            lhk_adamas_power of each
 ///   float greatest(const floats *x)               of 16 lanes, none of which is NaN
 ///   uint32_t at_least(const float *x, float least) bit c: x[c] >= least, of 16
 ///   int64_t compress(const float *x, uint32_t bits, float *out)   those of 16 whose bit is set; their number
@@ -112,12 +113,12 @@ LHK_ALWAYS_INLINE void LHK_NAME(distances_of)(const int rows, const lhk_adamas_s
     }
 LHK_BY_ROWS(distances)
 
-#include "lhk_adamas_estimates_body.h"
-
 LHK_ALWAYS_INLINE void LHK_NAME(raise)(lhk_adamas_floats *most, const lhk_adamas_floats *x) {
     lhk_adamas_ints less = *most < *x;
     *most = (lhk_adamas_floats)(((lhk_adamas_ints)*most & ~less) | ((lhk_adamas_ints)*x & less));
 }
+
+#include "lhk_adamas_estimates_body.h"
 
 static float LHK_NAME(crests)(const float *scores, float *crests) {
     lhk_adamas_floats all = -INFINITY - (lhk_adamas_floats){0};
@@ -138,19 +139,16 @@ static void LHK_NAME(mark)(const float *crests, int64_t tiles, float least, uint
 }
 
 static void LHK_NAME(mass)(const float *scores, int64_t count, float most, float *lanes) {
-    lhk_adamas_floats sum[2] = {{0}, {0}};
-    for (int64_t i = 0; i < count; i += 32) {
-        lhk_adamas_floats x[2];
-        memcpy(x, scores + i, sizeof x);
-        for (int j = 0; j < 2; j++) {
-            x[j] -= most;
-            LHK_NAME(power)(&x[j]);
-            sum[j] += x[j];
-        }
+    lhk_adamas_floats sum = {0}, all;
+    float shift = lhk_adamas_power_shift(most);
+    for (int64_t i = 0; i < count; i += 16) {
+        lhk_adamas_floats x;
+        memcpy(&x, scores + i, sizeof x);
+        LHK_NAME(power)(&x, shift);
+        sum += x;
     }
-    lhk_adamas_floats all;
     memcpy(&all, lanes, sizeof all);
-    all += sum[0] + sum[1];
+    all += sum;
     memcpy(lanes, &all, sizeof all);
 }
 

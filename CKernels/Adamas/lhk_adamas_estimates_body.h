@@ -85,37 +85,79 @@ LHK_ALWAYS_INLINE float LHK_NAME(base_of)(const lhk_adamas_scan *s, int64_t row)
     return LHK_NAME(add_lanes)(&sum);
 }
 
+/// A query in the course of a block: what its scores are made of, where they go, and what was seen of them.
+typedef struct LHK_NAME(row) {
+    float factor, offset, base, most, shift;
+    float *scores, *crests;
+    lhk_adamas_floats peak, mass;
+} LHK_NAME(row);
+
+/// Scores of a query for a tile, from its sums and scales; and what is looked at in them while they are at hand.
+LHK_ALWAYS_INLINE void LHK_NAME(finish)(const bool weigh, LHK_NAME(row) *row, int64_t t, const uint16_t *sums,
+                                        const lhk_adamas_floats *scales) {
+    typedef uint16_t halves16 __attribute__((vector_size(32)));
+    const lhk_adamas_floats none = {0}, factor = none + row->factor, offset = none + row->offset, base = none + row->base;
+    lhk_adamas_floats crest;
+    LHK_UNROLL
+    for (int u = 0; u < LHK_ADAMAS_TILE / 16; u++) {
+        halves16 sum;
+        memcpy(&sum, sums + 16 * u, sizeof sum);
+        lhk_adamas_ints whole = __builtin_convertvector(sum, lhk_adamas_ints);
+        lhk_adamas_floats x = __builtin_convertvector(whole, lhk_adamas_floats);
+        LHK_NAME(fuse)(&x, &factor, &offset);
+        LHK_NAME(fuse)(&x, &scales[u], &base);
+        memcpy(row->scores + t + 16 * u, &x, sizeof x);
+        if (u) LHK_NAME(raise)(&crest, &x);
+        else crest = x;
+        if (!weigh) continue;
+        LHK_NAME(power)(&x, row->shift);
+        row->mass += x;
+    }
+    memcpy(row->crests + t / 4, &crest, sizeof crest);
+    LHK_NAME(raise)(&row->peak, &crest);
+}
+
 /// The rows of codes are read once for all `rows` queries.
 LHK_ALWAYS_INLINE void LHK_NAME(estimates_of)(const int rows, const lhk_adamas_scan *s, int64_t first) {
-    typedef uint16_t halves16 __attribute__((vector_size(32)));
-    int64_t stride = lhk_adamas_table_bytes(s->dim), bytes = lhk_adamas_tile_bytes(s->dim);
-    int64_t ahead = s->ahead && !first ? s->ahead - s->block : 0;
-    const uint8_t *tile = s->block;
-    float base[4], factor[4], offset[4], *scores[4];
+    const int64_t stride = lhk_adamas_table_bytes(s->dim), bytes = lhk_adamas_tile_bytes(s->dim), tokens = s->tokens, dim = s->dim;
+    const int64_t ahead = s->ahead && !first ? s->ahead - s->block : 0;
+    const uint8_t *tile = s->block, *tables = s->tables + first * stride;
+    const bool weigh = s->lanes != NULL;
+    LHK_NAME(row) row[4];
+    LHK_UNROLL
     for (int r = 0; r < rows; r++) {
-        base[r] = LHK_NAME(base_of)(s, first + r);
-        factor[r] = s->factor[first + r];
-        offset[r] = s->offset[first + r];
-        scores[r] = s->scores + (first + r) * s->lds;
+        float most = weigh ? s->lanes[32 * (first + r) + 16] : 0;
+        row[r] = (LHK_NAME(row)){s->factor[first + r], s->offset[first + r], LHK_NAME(base_of)(s, first + r), most,
+                                 lhk_adamas_power_shift(most), s->scores + (first + r) * s->lds,
+                                 s->crests + (first + r) * s->ldc, -INFINITY - (lhk_adamas_floats){0}, {0}};
     }
-    for (int64_t t = 0; t < s->tokens; t += LHK_ADAMAS_TILES * LHK_ADAMAS_TILE, tile += LHK_ADAMAS_TILES * bytes) {
+    for (int64_t t = 0; t < tokens;) {
         uint16_t sums[4 * LHK_ADAMAS_TILES * LHK_ADAMAS_TILE] __attribute__((aligned(64)));
-        LHK_NAME(sums)(rows, tile, s->dim, s->tables + first * stride, stride, ahead, sums);
-        for (int u = 0; u < LHK_ADAMAS_TILES * LHK_ADAMAS_TILE; u += 16) {
-            const uint8_t *scales = tile + (u / LHK_ADAMAS_TILE + 1) * bytes - 2 * LHK_ADAMAS_TILE + u % LHK_ADAMAS_TILE * 2;
-            lhk_adamas_floats scale;
-            LHK_NAME(halves)((const uint16_t *)scales, &scale);
-            if (u % 32 == 0) LHK_ADAMAS_FETCH(scales + ahead);
+        LHK_NAME(sums)(rows, tile, dim, tables, stride, ahead, sums);
+        for (int u = 0; u < LHK_ADAMAS_TILES; u++, t += LHK_ADAMAS_TILE, tile += bytes) {
+            lhk_adamas_floats scales[LHK_ADAMAS_TILE / 16];
+            const uint16_t *from = (const uint16_t *)(tile + bytes) - LHK_ADAMAS_TILE;
+            LHK_ADAMAS_FETCH((const uint8_t *)from + ahead);
+            LHK_ADAMAS_FETCH((const uint8_t *)from + 64 + ahead);
+            LHK_UNROLL
+            for (int i = 0; i < LHK_ADAMAS_TILE / 16; i++) LHK_NAME(halves)(from + 16 * i, &scales[i]);
             LHK_UNROLL
             for (int r = 0; r < rows; r++) {
-                halves16 sum;
-                memcpy(&sum, sums + r * LHK_ADAMAS_TILES * LHK_ADAMAS_TILE + u, sizeof sum);
-                lhk_adamas_ints whole = __builtin_convertvector(sum, lhk_adamas_ints);
-                lhk_adamas_floats x = __builtin_convertvector(whole, lhk_adamas_floats);
-                x = (x * factor[r] + offset[r]) * scale + base[r];
-                memcpy(scores[r] + t + u, &x, sizeof x);
+                const uint16_t *of = sums + (r * LHK_ADAMAS_TILES + u) * LHK_ADAMAS_TILE;
+                if (weigh) LHK_NAME(finish)(true, &row[r], t, of, scales);
+                else LHK_NAME(finish)(false, &row[r], t, of, scales);
             }
         }
+    }
+    LHK_UNROLL
+    for (int r = 0; r < rows; r++) {
+        float *lanes = s->lanes + 32 * (first + r);
+        s->peaks[first + r] = LHK_NAME(greatest)(&row[r].peak);
+        if (!weigh || s->peaks[first + r] > row[r].most) continue;
+        lhk_adamas_floats all;
+        memcpy(&all, lanes, sizeof all);
+        all += row[r].mass;
+        memcpy(lanes, &all, sizeof all);
     }
 }
 

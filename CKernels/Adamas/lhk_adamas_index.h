@@ -47,16 +47,17 @@ struct lhk_instance {
     int64_t summed;  ///< tokens whose values are in the running sums; remainder only
 };
 
-/// Pieces of the state, behind the instance. Blocks are [block][kv_head], values of a block of 256 tokens.
+/// Pieces of the state, behind the instance. Codes of a KV head lie together: a step reads them one after the other.
 typedef struct lhk_adamas_parts {
     lhk_adamas_levels *levels;  ///< [kv_heads]
     float *balance;             ///< [kv_heads][dim_k]: factors of a key's channels; a query is divided by them
-    float *mean;                ///< [kv_heads][dim_k]; moving: [blocks + 1][kv_heads][dim_k]
+    float *mean;                ///< [kv_heads][dim_k]; moving: [kv_heads][head_blocks][dim_k]
     float *raw;                 ///< [kv_heads][sample][dim_k]: keys of the first tokens
-    uint8_t *blocks;
-    float *sums;     ///< [blocks + 1][kv_heads][dim_v]: sum of the values of all blocks before
+    uint8_t *blocks;            ///< [kv_heads][head_blocks][block_bytes]
+    float *sums;     ///< [head_blocks][kv_heads][dim_v]: sum of the values of all blocks before
     float *partial;  ///< [kv_heads][dim_v]: the same for the tokens of the last, incomplete block
     uint64_t block_bytes, bytes;
+    int64_t head_blocks;  ///< blocks of the capacity, and one
 } lhk_adamas_parts;
 
 /// Where everything lies; `state` null: sizes only. False when sizes overflow.
@@ -67,14 +68,14 @@ static inline lhk_adamas_parts lhk_adamas_parts_of(const lhk_instance *index) {
     lhk_adamas_carve(&index->config, index, &parts);
     return parts;
 }
-static inline uint8_t *lhk_adamas_block(const lhk_adamas_config *c, const lhk_adamas_parts *p, int64_t block, int64_t head) {
-    return p->blocks + (uint64_t)(block * c->kv_heads + head) * p->block_bytes;
+static inline uint8_t *lhk_adamas_block(const lhk_adamas_parts *p, int64_t block, int64_t head) {
+    return p->blocks + (uint64_t)(head * p->head_blocks + block) * p->block_bytes;
 }
 
 static inline int64_t lhk_adamas_blocks_for(int64_t tokens) { return (tokens + LHK_ADAMAS_BLOCK - 1) / LHK_ADAMAS_BLOCK; }
 /// The mean that a block's keys were coded about.
 static inline float *lhk_adamas_mean(const lhk_adamas_config *c, const lhk_adamas_parts *p, int64_t block, int64_t head) {
-    return p->mean + ((c->center == LHK_ADAMAS_CENTER_MOVING ? block * c->kv_heads : 0) + head) * c->dim_k;
+    return p->mean + (c->center == LHK_ADAMAS_CENTER_MOVING ? head * p->head_blocks + block : head) * c->dim_k;
 }
 /// Whether a block's mean follows from the block before it: all but those that begin within the sample.
 static inline bool lhk_adamas_moves(const lhk_adamas_config *c, int64_t block) {

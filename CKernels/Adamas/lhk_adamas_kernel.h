@@ -39,6 +39,11 @@ typedef struct lhk_adamas_scan {
     int64_t ahead_bytes;
     float *scores;  ///< [rows][lds]; the greater the nearer. planes: minus the distance
     int64_t lds;
+    float *crests;  ///< tiles: as `crests` below has them, [rows][ldc]
+    int64_t ldc;
+    float *peaks;   ///< tiles, [rows]: the greatest score
+    float *lanes;   ///< tiles, [rows][32], or null: where the peak does not exceed number 16, `mass` is done as well, for this
+                    ///< `most`
 } lhk_adamas_scan;
 
 /// Values of some tokens of one KV head, in blocks of `block_tokens` that lie `block_stride` bytes apart, as in panels:
@@ -126,10 +131,11 @@ static inline int64_t lhk_adamas_scale_place(int64_t dim, int64_t t) {
 /// Room for the tables of a query at any level.
 static inline int64_t lhk_adamas_table_bytes(int64_t dim) { return 64 * (lhk_adamas_rows(dim) + lhk_adamas_groups(dim)); }
 
-/// 2^x for x <= 0 as `mass` has it: the exponent is exact and the mantissa a straight line, shifted to be right on average.
-#define LHK_ADAMAS_POWER_OF_0 (127 * 0x1p23f - 482000.0f)  ///< as bits
-LHK_ALWAYS_INLINE float lhk_adamas_power(float x) {
-    float bits = x * 0x1p23f + LHK_ADAMAS_POWER_OF_0;
+/// 2^(x - most) for x <= most as `mass` has it: the exponent is exact and the mantissa a straight line, shifted to be right
+/// on average. `shift` is what follows from `most`, a whole number.
+static inline float lhk_adamas_power_shift(float most) { return (127 * 0x1p23f - 482000.0f) - most * 0x1p23f; }
+LHK_ALWAYS_INLINE float lhk_adamas_power(float x, float shift) {
+    float bits = x * 0x1p23f + shift;
     int32_t integer = (int32_t)(bits > 0 ? bits : 0);
     float out;
     memcpy(&out, &integer, 4);

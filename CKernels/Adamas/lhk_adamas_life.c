@@ -66,7 +66,7 @@ lhk_status lhk_adamas_configure(const lhk_problem *problem, lhk_adamas_config *o
     remainder = asymmetric && !(params && params->softcap > 0);
     if (!status) status = lhk_option_int(problem, "adamas", "dense_layers", 0, 1 << 20, &dense_layers, error);
     if (!status) status = lhk_option_int(problem, "adamas", "remainder", 0, 1, &remainder, error);
-    c.values = asymmetric && remainder ? 1024 : 0;
+    c.values = asymmetric && remainder ? 2048 : 0;
     if (!status) status = lhk_option_int(problem, "adamas", "values", 0, 1 << 20, &c.values, error);
     if (!status) status = read_word(problem, "center", centers, &c.center, error);
     if (!status) status = lhk_option_int(problem, "adamas", "balance", 0, 1, &balance, error);
@@ -106,6 +106,7 @@ bool lhk_adamas_carve(const lhk_adamas_config *c, const void *state, lhk_adamas_
         p->balance = lhk_carve(&carver, heads * c->dim_k, sizeof(float));
         p->raw = lhk_carve(&carver, heads * (uint64_t)c->sample * c->dim_k, sizeof(float));
         carver.overflow |= !lhk_multiply(blocks + 1, heads, &group);
+        p->head_blocks = (int64_t)blocks + 1;
         p->mean = lhk_carve(&carver, c->center == LHK_ADAMAS_CENTER_MOVING ? group : heads, c->dim_k * sizeof(float));
         p->blocks = lhk_carve(&carver, group, p->block_bytes);
         p->sums = lhk_carve(&carver, c->remainder ? group : 0, c->dim_v * sizeof(float));

@@ -17,6 +17,14 @@ LHK_ALWAYS_INLINE LHK_NAME(vbytes) LHK_NAME(look)(const uint8_t *table, LHK_NAME
 LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_adamas_floats *to) {
     for (int i = 0; i < 4; i++) vst1q_f32((float *)to + 4 * i, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from + 4 * i))));
 }
+LHK_ALWAYS_INLINE void LHK_NAME(fuse)(lhk_adamas_floats *x, const lhk_adamas_floats *y, const lhk_adamas_floats *z) {
+    float32x4_t a[4], b[4], c[4];
+    memcpy(a, x, sizeof a);
+    memcpy(b, y, sizeof b);
+    memcpy(c, z, sizeof c);
+    for (int i = 0; i < 4; i++) a[i] = vfmaq_f32(c[i], a[i], b[i]);
+    memcpy(x, a, sizeof a);
+}
 LHK_ALWAYS_INLINE uint32_t LHK_NAME(bits)(const uint32x4_t *masks) {
     static const uint32_t places[16] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
     uint32x4_t sum = vdupq_n_u32(0);

@@ -9,9 +9,9 @@ LHK_ALWAYS_INLINE uint32_t LHK_NAME(greater)(const float *y, float t) {
 #endif
 
 #if defined(LHK_ADAMAS_PLAIN_KEEP)
-LHK_ALWAYS_INLINE void LHK_NAME(power)(lhk_adamas_floats *x) {
-    lhk_adamas_floats bits = *x * 0x1p23f + LHK_ADAMAS_POWER_OF_0;
-    bits = (lhk_adamas_floats)((lhk_adamas_ints)bits & (bits > 0));
+LHK_ALWAYS_INLINE void LHK_NAME(power)(lhk_adamas_floats *x, float shift) {
+    lhk_adamas_floats bits = *x * 0x1p23f + shift;
+    bits = (lhk_adamas_floats)((lhk_adamas_ints)bits & (bits > 0) & (bits < 0x1p31f));  // others have no integer
     *x = (lhk_adamas_floats)__builtin_convertvector(bits, lhk_adamas_ints);
 }
 

@@ -12,7 +12,7 @@
     static const lhk_variant word##_variant = {                                                                          \
         .struct_size = sizeof(lhk_variant), .exactness = LHK_HEURISTIC, .isa_required = isa, .query_dtypes = FLOATS,     \
         .head_dim_min = 16, .head_dim_max = LHK_ADAMAS_MOST_DIM, .head_dim_multiple = 1,                                 \
-        .id = "longhand.adamas." #word "/3", .summary = "2-bit codes of Hadamard-transformed keys",                      \
+        .id = "longhand.adamas." #word "/4", .summary = "2-bit codes of Hadamard-transformed keys",                      \
         .life = &lhk_adamas_life_ops, .ops = &lhk_adamas_selector_ops, .data = &lhk_adamas_##word##_kernel};
 #include "lhk_adamas_variants.inc"
 #undef LHK_ADAMAS_VARIANT
@@ -42,7 +42,7 @@ static const lhk_method method = {
     .struct_size = sizeof(lhk_method), .variant_count = sizeof variants / sizeof *variants, .role = LHK_ROLE_SELECTOR,
     .name = "adamas", .version = "1.1.0",
     .summary = "decode: the nearest keys by 2-bit codes after a Hadamard transform (arXiv 2510.18413); budget=N (128), "
-               "dense_layers=N (2), scoring=asymmetric|manhattan (the paper's)|exact, remainder=0|1, values=N (1024), "
+               "dense_layers=N (2), scoring=asymmetric|manhattan (the paper's)|exact, remainder=0|1, values=N (2048), "
                "lists=query|union|kv, "
                "sinks=N, recent=N, sample=N (512), center=0|1|moving, balance=0|1",
     .variants = variants, .reference = &reference};

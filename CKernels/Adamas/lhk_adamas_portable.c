@@ -33,6 +33,9 @@ LHK_ALWAYS_INLINE LHK_NAME(vbytes) LHK_NAME(look)(const uint8_t *table, LHK_NAME
 LHK_ALWAYS_INLINE void LHK_NAME(halves)(const uint16_t *from, lhk_adamas_floats *to) {
     for (int i = 0; i < 16; i++) (*to)[i] = lhk_f16_to_f32(from[i]);
 }
+LHK_ALWAYS_INLINE void LHK_NAME(fuse)(lhk_adamas_floats *x, const lhk_adamas_floats *y, const lhk_adamas_floats *z) {
+    for (int i = 0; i < 16; i++) (*x)[i] = fmaf((*x)[i], (*y)[i], (*z)[i]);
+}
 LHK_ALWAYS_INLINE uint32_t LHK_NAME(at_least)(const float *x, float least) {
     uint32_t bits = 0;
     for (int c = 0; c < 16; c++) bits |= (uint32_t)(x[c] >= least) << c;

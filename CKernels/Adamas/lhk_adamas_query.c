@@ -53,7 +53,7 @@ static void weigh_codes(const float *y, int64_t dim, const uint8_t *step, float 
 static void weigh_query(const select_job *job, int64_t head, const float *y) {
     const lhk_adamas_levels *levels = &job->parts.levels[head / job->group];
     bool moving = job->c->center == LHK_ADAMAS_CENTER_MOVING;
-    const float *mean = job->c->center && !moving ? job->parts.mean + head / job->group * job->c->dim_k : NULL;
+    const float *mean = job->c->center && !moving ? lhk_adamas_mean(job->c, &job->parts, 0, head / job->group) : NULL;
     int64_t dim = job->c->dim_k;
     uint8_t *weights = job->room.weights + head * 16 * lhk_adamas_rows(dim);
     double base = 0, sum = 0, negative = 0;

@@ -42,9 +42,10 @@ static rest_mass weigh(const select_job *job, int64_t head, const select_list *l
     rest_mass m = {0};
     float chosen = 0;
     m.total = lhk_adamas_total(job, head, &m.most);
-    for (int64_t i = 0; i < list->count; i++) chosen += lhk_adamas_power(scores[list->tokens[i]] - m.most);
+    float shift = lhk_adamas_power_shift(m.most);
+    for (int64_t i = 0; i < list->count; i++) chosen += lhk_adamas_power(scores[list->tokens[i]], shift);
     for (int64_t i = 0; i < list->wide_count; i++) {
-        shares[i] = lhk_adamas_power(scores[list->wide[i]] - m.most);
+        shares[i] = lhk_adamas_power(scores[list->wide[i]], shift);
         m.read += shares[i];
     }
     m.rest = fmaxf(m.total - chosen, m.read);

@@ -54,7 +54,9 @@ void lhk_adamas_save(const lhk_instance *index, uint8_t *out) {
     out += sizeof header;
     for (int64_t h = 0; rows && h < c->kv_heads; h++, out += rows) memcpy(out, p.raw + h * c->sample * c->dim_k, rows);
     if (!blocks) return;
-    memcpy(out, p.blocks, blocks);
+    for (int64_t b = 0; b < lhk_adamas_blocks_for(index->length); b++)
+        for (int64_t h = 0; h < c->kv_heads; h++)
+            memcpy(out + (uint64_t)(b * c->kv_heads + h) * p.block_bytes, lhk_adamas_block(&p, b, h), p.block_bytes);
     if (index->length % LHK_ADAMAS_BLOCK == 0) return;
     out += blocks - c->kv_heads * p.block_bytes;
     for (int64_t h = 0; h < c->kv_heads; h++) clear_tail(c, out + (uint64_t)h * p.block_bytes, index->length % LHK_ADAMAS_BLOCK);
@@ -64,7 +66,7 @@ void lhk_adamas_save(const lhk_instance *index, uint8_t *out) {
 static void clean_scales(const lhk_adamas_config *c, const lhk_adamas_parts *p, int64_t length) {
     for (int64_t b = 0; c->scoring == LHK_ADAMAS_ASYMMETRIC && b < lhk_adamas_blocks_for(length); b++)
         for (int64_t head = 0; head < c->kv_heads; head++) {
-            uint8_t *block = lhk_adamas_block(c, p, b, head);
+            uint8_t *block = lhk_adamas_block(p, b, head);
             for (int64_t t = 0; t < LHK_ADAMAS_BLOCK; t++) {
                 uint16_t *scale = (uint16_t *)(block + lhk_adamas_scale_place(c->dim_k, t));
                 *scale = (*scale & 0x7c00) == 0x7c00 ? 0 : *scale;
@@ -94,7 +96,9 @@ lhk_status lhk_adamas_load(lhk_instance *index, const uint8_t *bytes, uint64_t c
     uint64_t blocks = saved_blocks(c, &p, h.length);
     if (blocks) {
         lhk_host serial = {.struct_size = sizeof serial, .workers = 1};
-        memcpy(p.blocks, bytes, blocks);
+        for (int64_t b = 0; b < lhk_adamas_blocks_for(h.length); b++)
+            for (int64_t head = 0; head < c->kv_heads; head++, bytes += p.block_bytes)
+                memcpy(lhk_adamas_block(&p, b, head), bytes, p.block_bytes);
         clean_scales(c, &p, h.length);
         lhk_adamas_code_sample(index, &serial);
         for (int64_t b = 0; b < lhk_adamas_blocks_for(h.length); b++)
@@ -117,11 +121,13 @@ lhk_status lhk_adamas_fork(const lhk_instance *source, lhk_instance *destination
     memcpy(to.balance, from.balance, (size_t)c->kv_heads * c->dim_k * sizeof *to.balance);
     bool moving = c->center == LHK_ADAMAS_CENTER_MOVING;
     size_t means = moving ? (size_t)lhk_max(1, lhk_adamas_blocks_for(source->length)) : 1;
-    memcpy(to.mean, from.mean, means * c->kv_heads * c->dim_k * sizeof *to.mean);
-    for (int64_t h = 0; h < c->kv_heads; h++)
+    uint64_t blocks = saved_blocks(c, &from, source->length) / c->kv_heads;
+    for (int64_t h = 0; h < c->kv_heads; h++) {
+        memcpy(lhk_adamas_mean(c, &to, 0, h), lhk_adamas_mean(c, &from, 0, h), means * c->dim_k * sizeof *to.mean);
+        memcpy(lhk_adamas_block(&to, 0, h), lhk_adamas_block(&from, 0, h), blocks);
         memcpy(to.raw + h * c->sample * c->dim_k, from.raw + h * c->sample * c->dim_k,
                (size_t)saved_rows(c, source->length) * c->dim_k * sizeof *to.raw);
-    memcpy(to.blocks, from.blocks, saved_blocks(c, &from, source->length));
+    }
     if (!c->remainder) return LHK_OK;
     size_t width = (size_t)c->kv_heads * c->dim_v * sizeof(float);
     memcpy(to.sums, from.sums, (size_t)(source->summed / LHK_ADAMAS_BLOCK + 1) * width);

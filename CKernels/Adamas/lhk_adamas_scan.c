@@ -16,6 +16,7 @@ typedef struct chunk_view {
     const uint8_t *tables;      ///< of this worker, of the rows that are query heads
     uint8_t *marks;             ///< of tiles
     float *least;               ///< [rows]
+    float *peaks;               ///< [rows]: of a block
     float *lanes;               ///< [rows][32]: sums of weights, and as number 16 the exponent of their unit
     int64_t rows;
     int64_t first, own, lists;  ///< rows that lists are picked from: in `seen`, here, and how many
@@ -25,11 +26,12 @@ static chunk_view view_of(const select_job *job, int64_t kv, int64_t number, uin
     const select_room *r = &job->room;
     bool sums = job->c->lists == LHK_ADAMAS_LISTS_KV;
     int64_t at = worker * (job->group + 1), left = lhk_round_up(job->index->length, LHK_ADAMAS_BLOCK) - number * r->chunk;
+    int64_t padded = lhk_round_up(job->group + 1, 16);
     return (chunk_view){kv, number, worker, lhk_min(left, r->chunk), r->chunk_scores + at * r->lds,
                         r->crests + at * r->chunk / 4,
                         r->tables + (worker * job->c->query_heads + kv * job->group) * lhk_adamas_table_bytes(job->c->dim_k),
                         r->marks + worker * lhk_round_up(r->chunk / LHK_ADAMAS_TILE, 64),
-                        r->least + worker * lhk_round_up(job->group + 1, 16), r->lanes + at * 32, job->group + sums,
+                        r->least + worker * padded, r->peaks + worker * padded, r->lanes + at * 32, job->group + sums,
                         sums ? job->c->query_heads + kv : kv * job->group, sums ? job->group : 0, sums ? 1 : job->group};
 }
 
@@ -53,55 +55,74 @@ static void score_exactly(const select_job *job, int64_t kv, int64_t begin, int6
             *x = fminf(fmaxf(*x * job->scale * log2_e, -FLT_MAX), FLT_MAX);
 }
 
+/// Whether all tokens of a block may be picked: none is taken anyway, and all exist.
+static bool open_block(const select_job *job, int64_t b) {
+    int64_t begin = b * LHK_ADAMAS_BLOCK;
+    return begin >= job->c->sinks && begin + LHK_ADAMAS_BLOCK <= job->index->length - job->c->recent;
+}
+
 /// Scores of one block for all query heads of a KV head. Tokens that are taken anyway, and what follows the last, are
 /// hidden.
-static void score_block(const select_job *job, int64_t b, const chunk_view *v) {
+static void score_block(const select_job *job, int64_t b, const chunk_view *v, lhk_adamas_scan *scan) {
     const lhk_adamas_config *c = job->c;
     const select_room *r = &job->room;
-    int64_t begin = b * LHK_ADAMAS_BLOCK, n = job->index->length, first = v->kv * job->group;
+    int64_t begin = b * LHK_ADAMAS_BLOCK, n = job->index->length;
     bool last = begin + LHK_ADAMAS_BLOCK >= n;
-    float *scores = v->scores + begin - v->number * r->chunk;
-    lhk_adamas_scan scan = {.block = lhk_adamas_block(c, &job->parts, b, v->kv), .dim = c->dim_k, .rows = job->group,
-                            .tokens = lhk_min(LHK_ADAMAS_BLOCK, lhk_round_up(n - begin, 16)), .scores = scores,
-                            .lds = r->lds,
-                            .planes = r->planes + first * 3 * lhk_adamas_words(c->dim_k),
-                            .tables = v->tables, .factor = r->factor + first,
-                            .offset = r->offset + first, .queries = r->queries + first * r->ldq, .ldq = r->ldq,
-                            .ahead = last ? NULL : lhk_adamas_block(c, &job->parts, b + 1, v->kv),
-                            .ahead_bytes = (int64_t)job->parts.block_bytes};
     if (c->center == LHK_ADAMAS_CENTER_MOVING) {
-        scan.mean = lhk_adamas_mean(c, &job->parts, b, v->kv);
+        scan->mean = lhk_adamas_mean(c, &job->parts, b, v->kv);
         const float *next = lhk_adamas_mean(c, &job->parts, b + 1, v->kv);
         for (int64_t i = 0; i < c->dim_k && !last; i += 16) __builtin_prefetch(next + i);
     }
-    if (c->scoring == LHK_ADAMAS_EXACT) score_exactly(job, v->kv, begin, lhk_min(LHK_ADAMAS_BLOCK, n - begin), scores);
-    else (c->scoring == LHK_ADAMAS_ASYMMETRIC ? job->kernel->estimates : job->kernel->distances)(&scan);
+    if (c->scoring == LHK_ADAMAS_EXACT) score_exactly(job, v->kv, begin, lhk_min(LHK_ADAMAS_BLOCK, n - begin), scan->scores);
+    else (c->scoring == LHK_ADAMAS_ASYMMETRIC ? job->kernel->estimates : job->kernel->distances)(scan);
+    if (open_block(job, b) && v->rows == job->group) return;
     for (int64_t row = 0; row < job->group; row++) {
-        hide(scores + row * r->lds, 0, lhk_min(c->sinks - begin, LHK_ADAMAS_BLOCK));
-        hide(scores + row * r->lds, lhk_max(n - c->recent - begin, 0), LHK_ADAMAS_BLOCK);
+        hide(scan->scores + row * r->lds, 0, lhk_min(c->sinks - begin, LHK_ADAMAS_BLOCK));
+        hide(scan->scores + row * r->lds, lhk_max(n - c->recent - begin, 0), LHK_ADAMAS_BLOCK);
     }
-    float *sum = scores + job->group * r->lds;
+    float *sum = scan->scores + job->group * r->lds;
     for (int64_t t = 0; t < LHK_ADAMAS_BLOCK && v->rows > job->group; t++) {
-        sum[t] = scores[t];
-        for (int64_t row = 1; row < job->group; row++) sum[t] += scores[row * r->lds + t];
+        sum[t] = scan->scores[t];
+        for (int64_t row = 1; row < job->group; row++) sum[t] += scan->scores[row * r->lds + t];
     }
 }
 
-/// The greatest scores of a block, and the sums of weights, which go on from block to block.
-static void look_at_block(const select_job *job, int64_t b, const chunk_view *v) {
+/// Adds the weights of a block to the sums of a row, whose unit grows with the greatest score.
+static void add_block(const select_job *job, const float *scores, float peak, float *lanes) {
+    float *most = lanes + 16;
+    if (peak > *most) {
+        float higher = ceilf(peak), factor = lhk_adamas_halved(higher - *most);
+        for (int i = 0; i < 16; i++) lanes[i] *= factor;
+        *most = higher;
+    }
+    if (peak > -INFINITY) job->kernel->mass(scores, LHK_ADAMAS_BLOCK, *most, lanes);
+}
+
+/// Scores of a block, the greatest of them, and the sums of weights, which go on from block to block.
+static void scan_block(const select_job *job, int64_t b, const chunk_view *v) {
+    const lhk_adamas_config *c = job->c;
     const select_room *r = &job->room;
-    int64_t at = b * LHK_ADAMAS_BLOCK - v->number * r->chunk;
+    int64_t at = b * LHK_ADAMAS_BLOCK - v->number * r->chunk, n = job->index->length, first = v->kv * job->group;
+    bool remainder = c->remainder, last = (b + 1) * LHK_ADAMAS_BLOCK >= n;
+    bool at_once = c->scoring == LHK_ADAMAS_ASYMMETRIC && open_block(job, b);
+    lhk_adamas_scan scan = {.block = lhk_adamas_block(&job->parts, b, v->kv), .dim = c->dim_k, .rows = job->group,
+                            .tokens = lhk_min(LHK_ADAMAS_BLOCK, lhk_round_up(n - b * LHK_ADAMAS_BLOCK, 16)),
+                            .scores = v->scores + at, .lds = r->lds,
+                            .planes = r->planes + first * 3 * lhk_adamas_words(c->dim_k),
+                            .tables = v->tables, .factor = r->factor + first,
+                            .offset = r->offset + first, .queries = r->queries + first * r->ldq, .ldq = r->ldq,
+                            .ahead = last ? NULL : lhk_adamas_block(&job->parts, b + 1, v->kv),
+                            .ahead_bytes = (int64_t)job->parts.block_bytes,
+                            .crests = v->crests + at / 4, .ldc = r->chunk / 4, .peaks = v->peaks,
+                            .lanes = remainder && at_once ? v->lanes : NULL};
+    score_block(job, b, v, &scan);
     for (int64_t row = 0; row < v->rows; row++) {
+        bool seen = at_once && row < job->group;
         const float *scores = v->scores + row * r->lds + at;
-        float *lanes = v->lanes + 32 * row, *most = lanes + 16;
-        float peak = job->kernel->crests(scores, v->crests + (row * r->chunk + at) / 4);
-        if (!job->c->remainder || row >= job->group) continue;
-        if (peak > *most) {
-            float higher = ceilf(peak), factor = lhk_adamas_halved(higher - *most);
-            for (int i = 0; i < 16; i++) lanes[i] *= factor;
-            *most = higher;
-        }
-        if (peak > -INFINITY) job->kernel->mass(scores, LHK_ADAMAS_BLOCK, *most, lanes);
+        float *lanes = v->lanes + 32 * row, most = lanes[16];
+        if (!seen) v->peaks[row] = job->kernel->crests(scores, v->crests + (row * r->chunk + at) / 4);
+        bool weighed = seen && v->peaks[row] <= most;
+        if (remainder && row < job->group && !weighed) add_block(job, scores, v->peaks[row], lanes);
     }
 }
 
@@ -191,11 +212,8 @@ static void scan_chunk(const select_job *job, int64_t kv, int64_t number, uint32
     make_tables(job, v.kv, worker);
     memset(v.lanes, 0, (size_t)job->group * 32 * sizeof *v.lanes);
     for (int64_t row = 0; row < job->group; row++) v.lanes[32 * row + 16] = -INFINITY;
-    for (int64_t t = 0; t < v.tokens; t += LHK_ADAMAS_BLOCK) {
-        int64_t b = (v.number * r->chunk + t) / LHK_ADAMAS_BLOCK;
-        score_block(job, b, &v);
-        look_at_block(job, b, &v);
-    }
+    for (int64_t t = 0; t < v.tokens; t += LHK_ADAMAS_BLOCK)
+        scan_block(job, (v.number * r->chunk + t) / LHK_ADAMAS_BLOCK, &v);
     set_least(job, &v);
     keep_candidates(job, &v);
 }

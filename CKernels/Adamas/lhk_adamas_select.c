@@ -37,6 +37,7 @@ static bool carve_room(const lhk_adamas_config *c, int64_t tokens, uint32_t work
     r->chunk_scores = lhk_carve(&carver, workers * (group + 1), (uint64_t)r->lds * sizeof(float));
     r->crests = lhk_carve(&carver, workers * (group + 1), (uint64_t)r->chunk / 4 * sizeof(float));
     r->least = lhk_carve(&carver, workers, (uint64_t)lhk_round_up((int64_t)group + 1, 16) * sizeof(float));
+    r->peaks = lhk_carve(&carver, workers, (uint64_t)lhk_round_up((int64_t)group + 1, 16) * sizeof(float));
     r->marks = lhk_carve(&carver, workers, (uint64_t)lhk_round_up(r->chunk / LHK_ADAMAS_TILE, 64));
     r->lanes = lhk_carve(&carver, workers * (group + 1), 32 * sizeof(float));
     r->lists = lhk_carve(&carver, (uint64_t)(r->list_count * r->list_room), 4);

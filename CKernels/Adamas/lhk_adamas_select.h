@@ -40,7 +40,8 @@ typedef struct select_room {
     select_seen *seen;   ///< per worker [rows]
     float *pool;         ///< per worker [rows][pool_room]
     int64_t rows, pool_room;
-    float *chunk_scores, *crests, *least, *lanes;  ///< per worker [group + 1] of: [lds], [chunk/4], 1, [32]
+    float *chunk_scores, *crests;  ///< per worker [group + 1] of: [lds], [chunk/4]
+    float *least, *peaks, *lanes;  ///< per worker [group + 1] of: 1, 1, [32]
     uint8_t *marks;      ///< per worker [chunk/64]
     int32_t *lists;             ///< [lists][list_room]
     int64_t *counts, *offsets;  ///< [lists], [lists + 1]

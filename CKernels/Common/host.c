@@ -14,37 +14,54 @@ extern void GOMP_parallel(void (*body)(void *), void *data, unsigned threads, un
 extern int omp_get_thread_num(void);
 
 #define MAX_WORKERS 1024u
+#define MOST_SHARES 64u
+
+/// The tasks of a worker: its number, and on in steps of the number of shares; `next` of them are claimed. On a line of its
+/// own. Beyond MOST_SHARES workers some have the same one.
+typedef struct task_share {
+    _Alignas(64) atomic_uint_fast64_t next;
+} task_share;
 
 /// One loop in flight. Lives on the stack of its caller, so loops of several user threads do not meet.
 typedef struct parallel_loop {
-    atomic_uint_fast64_t next;
-    uint64_t tasks;
+    task_share share[MOST_SHARES];
+    uint64_t tasks, shares;  ///< how many
     lhk_task task;
     void *context;
     uint32_t workers;
 } parallel_loop;
 
+/// A worker begins with its own share, so that in call after call it finds in its caches what it read and wrote before: a
+/// KV head, say. Then it helps the next ones.
 static void run_member(void *data) {
     parallel_loop *loop = data;
     uint32_t worker = (uint32_t)omp_get_thread_num();
     // The slice of workspace named by `worker` must exist; the other members do the work of one that has none.
     if (worker >= loop->workers) return;
-    for (;;) {
-        uint64_t task = atomic_fetch_add_explicit(&loop->next, 1, memory_order_relaxed);
-        if (task >= loop->tasks) return;
-        loop->task(loop->context, (int64_t)task, worker);
+    for (uint64_t i = 0; i < loop->shares; i++) {
+        uint64_t share = (worker + i) % loop->shares, tasks = (loop->tasks - share + loop->shares - 1) / loop->shares, at;
+        atomic_uint_fast64_t *next = &loop->share[share].next;
+        // Looking first costs less than claiming where nothing is left.
+        while (atomic_load_explicit(next, memory_order_relaxed) < tasks &&
+               (at = atomic_fetch_add_explicit(next, 1, memory_order_relaxed)) < tasks)
+            loop->task(loop->context, (int64_t)(at * loop->shares + share), worker);
     }
 }
 
 /// The team may come out smaller than asked: thread limits, or a call from inside a parallel region, where it has one
-/// member with number 0. Members claim tasks until none is left, so every task runs whatever the size. The end of the
+/// member with number 0. Members help each other until no task is left, so every task runs whatever the size. The end of the
 /// region is a barrier with acquire and release, which orders the tasks before the return.
 static void openmp_parallel_for(void *context, int64_t tasks, lhk_task task, void *task_context) {
     if (tasks <= 0) return;
-    uint32_t workers = (uint32_t)(uintptr_t)context;
-    parallel_loop loop = {.tasks = (uint64_t)tasks, .task = task, .context = task_context, .workers = workers};
-    atomic_init(&loop.next, 0);
-    GOMP_parallel(run_member, &loop, (unsigned)lhk_min(tasks, workers), 0);
+    uint32_t workers = (uint32_t)lhk_min(tasks, (int64_t)(uintptr_t)context);
+    parallel_loop loop;
+    loop.tasks = (uint64_t)tasks;
+    loop.shares = workers < MOST_SHARES ? workers : MOST_SHARES;
+    loop.task = task;
+    loop.context = task_context;
+    loop.workers = workers;
+    for (uint64_t i = 0; i < loop.shares; i++) atomic_init(&loop.share[i].next, 0);
+    GOMP_parallel(run_member, &loop, workers, 0);
 }
 
 /// Processors that this process may run on, at least 1.

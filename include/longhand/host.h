@@ -25,7 +25,8 @@ typedef struct lhk_host {
     lhk_isa isa;       ///< levels that kernels may use: detected, saved by the operating system, and not masked
     void *LHK_NULLABLE context;
     /// Runs `task(task_context, i, worker)` for all i in [0, tasks) and returns when all are done. Tasks may run in any
-    /// order; lower indices are claimed first. Null runs them serially on the caller's thread as worker 0.
+    /// order; lower indices should begin first, and a task of the same index had best be the same worker's in call after
+    /// call, which then finds its data in its caches. Null runs them serially on the caller's thread as worker 0.
     void (*LHK_NULLABLE parallel_for)(void *LHK_NULLABLE context, int64_t tasks, lhk_task task,
                                       void *LHK_NULLABLE task_context);
     /// Takes one line without a newline: which variants were weighed, and anything unusual. Null drops it.
