@@ -100,9 +100,9 @@ LHK_ALWAYS_INLINE void LHK_NAME(distances_of)(const int rows, const lhk_adamas_s
     }
 }
 
-/// All rows of a scan, up to four at a time with their number known to the compiler.
-#define LHK_BY_ROWS(name)                                            \
-    static void LHK_NAME(name)(const lhk_adamas_scan *s) {           \
+/// All rows of a call, up to four at a time with their number known to the compiler.
+#define LHK_BY_ROWS(name, call)                                      \
+    static void LHK_NAME(name)(const call *s) {                      \
         for (int64_t first = 0; first < s->rows; first += 4)         \
             switch (lhk_min(4, s->rows - first)) {                   \
                 case 1: LHK_NAME(name##_of)(1, s, first); break;     \
@@ -111,7 +111,7 @@ LHK_ALWAYS_INLINE void LHK_NAME(distances_of)(const int rows, const lhk_adamas_s
                 default: LHK_NAME(name##_of)(4, s, first);           \
             }                                                        \
     }
-LHK_BY_ROWS(distances)
+LHK_BY_ROWS(distances, lhk_adamas_scan)
 
 LHK_ALWAYS_INLINE void LHK_NAME(raise)(lhk_adamas_floats *most, const lhk_adamas_floats *x) {
     lhk_adamas_ints less = *most < *x;

@@ -161,4 +161,4 @@ LHK_ALWAYS_INLINE void LHK_NAME(estimates_of)(const int rows, const lhk_adamas_s
     }
 }
 
-LHK_BY_ROWS(estimates)
+LHK_BY_ROWS(estimates, lhk_adamas_scan)

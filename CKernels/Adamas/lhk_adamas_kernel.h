@@ -47,11 +47,12 @@ typedef struct lhk_adamas_scan {
 } lhk_adamas_scan;
 
 /// Values of some tokens of one KV head, in blocks of `block_tokens` that lie `block_stride` bytes apart, as in panels:
-/// rows of `width` floats, or of `width` words that hold the bf16 of an even token below that of the next, odd one.
+/// rows of `width` floats, or of `width` words that hold the bf16 of an even token below that of the next, odd one. Of them
+/// the channels [begin, end), multiples of 16.
 typedef struct lhk_adamas_gather {
     const uint8_t *values;  ///< of the first block
     const int32_t *tokens;  ///< [count]
-    int64_t count, rows, width;  ///< width: a multiple of 16
+    int64_t count, rows, width, begin, end;  ///< width: a multiple of 16
     const float *weights;   ///< [rows][count]
     int64_t block_tokens;
     uint64_t block_stride;

@@ -112,6 +112,16 @@ static int64_t without(int32_t *tokens, int64_t count, const int32_t *list, int6
     return n;
 }
 
+/// A list of a KV head, or of one of its query heads, with the room of its slot.
+static select_list wide_list(const select_job *job, int64_t head, int64_t slot, const found *f, const int32_t *tokens,
+                             int64_t size) {
+    const select_room *r = &job->room;
+    return (select_list){.candidates = f->tokens, .scores = f->scores + head % job->group * r->stride, .tokens = tokens,
+                         .count = size, .wide = r->wide + slot * r->wide_room, .wide_count = r->wide_counts[slot],
+                         .shares = r->shares + slot * job->group * r->wide_room,
+                         .gathered = r->gathered + slot * job->group * lhk_round_up(job->c->dim_v, 16)};
+}
+
 /// One list, from `rows` rows of scores from `own` on, which is `row` of all, for the query heads [head, head + heads);
 /// returns its size.
 static int64_t make_list(const select_job *job, int64_t row, int64_t own, int64_t rows, int64_t head, int64_t heads,
@@ -120,13 +130,15 @@ static int64_t make_list(const select_job *job, int64_t row, int64_t own, int64_
     const select_room *r = &job->room;
     int64_t size = pick_rows(job, row, own, rows, f, worker, out);
     if (c->remainder) {
-        int32_t *wide = r->wide + worker * r->wide_room;
-        int64_t count = c->values ? collect_wide(job, head, heads, f, worker, wide) : 0;
-        count = without(wide, count, out, size);
-        select_list list = {f->tokens, f->scores + head % job->group * r->stride, out, size, wide, count,
-                            r->shares + worker * job->group * r->wide_room,
-                            r->gathered + worker * job->group * lhk_round_up(c->dim_v, 16)};
+        int64_t slot = lhk_adamas_slot(job, head / job->group, worker);
+        select_list list = wide_list(job, head, slot, f, out, size);
+        int64_t count = c->values ? collect_wide(job, head, heads, f, worker, list.wide) : 0;
+        r->wide_counts[slot] = list.wide_count = without(list.wide, count, out, size);
         lhk_adamas_set_rest(job, head, heads, &list, mean);
+        if (!job->apart) {
+            lhk_adamas_read_rest(job, head, heads, &list, 0, c->dim_v);
+            lhk_adamas_check_rest(job, head, heads);
+        }
     }
     int32_t *picked = r->tokens + worker * r->stride;
     memcpy(picked, out, (size_t)size * sizeof *out);
@@ -153,6 +165,16 @@ void lhk_adamas_pick_task(void *context, int64_t kv, uint32_t worker) {
     bool sums = c->lists == LHK_ADAMAS_LISTS_KV;
     int64_t row = sums ? c->query_heads + kv : head, own = sums ? job->group : 0, rows = sums ? 1 : job->group;
     r->counts[kv] = make_list(job, row, own, rows, head, job->group, &f, mean, worker, r->lists + kv * r->list_room);
+}
+
+void lhk_adamas_values_task(void *context, int64_t task, uint32_t worker) {
+    (void)worker;
+    const select_job *job = context;
+    int64_t slabs = (job->c->dim_v + LHK_ADAMAS_SLAB - 1) / LHK_ADAMAS_SLAB, kv = task / slabs;
+    int64_t begin = task % slabs * LHK_ADAMAS_SLAB;
+    const found none = {0};
+    select_list list = wide_list(job, kv * job->group, kv, &none, NULL, 0);
+    lhk_adamas_read_rest(job, kv * job->group, job->group, &list, begin, lhk_min(begin + LHK_ADAMAS_SLAB, job->c->dim_v));
 }
 
 /// Moves the lists together and shows them.

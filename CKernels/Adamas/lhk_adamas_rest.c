@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /// What a list leaves out: how much it weighs, by the estimates, and its mean value.
-#include <lhk/panel.h>
-
 #include "lhk_adamas_select.h"
 
-/// Sums of the values of `list->wide`, weighted by `list->shares`: from panels where values lie as 32-bit words, else by the
-/// store itself.
-static void gather(const select_job *job, int64_t kv, int64_t rows, const select_list *list) {
+bool lhk_adamas_words_in_panels(const lhk_panels *p) {
+    return (p->value_dtype == LHK_DTYPE_BF16 && p->value_group == 2) || (p->value_dtype == LHK_DTYPE_F32 && p->value_group == 1);
+}
+
+/// Sums of the values of `list->wide`, weighted by `list->shares`: from panels the channels [begin, end), else by the store
+/// itself all of them.
+static void gather(const select_job *job, int64_t kv, int64_t rows, const select_list *list, int64_t begin, int64_t end) {
     int64_t padded = lhk_round_up(job->c->dim_v, 16);
-    memset(list->gathered, 0, (size_t)(rows * padded) * sizeof *list->gathered);
-    lhk_panels p = {0};
-    if (job->store.ops->panels) p = lhk_panel_of(job->store.ops, job->store.instance);
-    bool pairs = p.value_dtype == LHK_DTYPE_BF16 && p.value_group == 2;
-    if (pairs || (p.value_dtype == LHK_DTYPE_F32 && p.value_group == 1)) {
-        lhk_adamas_gather call = {.values = p.base + (uint64_t)kv * p.head_stride + p.value_offset, .tokens = list->wide,
-                                  .count = list->wide_count, .rows = rows, .width = padded, .weights = list->shares,
-                                  .block_tokens = p.block_tokens, .block_stride = p.block_stride, .pairs = pairs,
-                                  .out = list->gathered};
+    const lhk_panels *p = &job->panels;
+    if (job->words) {
+        lhk_adamas_gather call = {.values = p->base + (uint64_t)kv * p->head_stride + p->value_offset, .tokens = list->wide,
+                                  .count = list->wide_count, .rows = rows, .width = padded, .begin = begin,
+                                  .end = lhk_round_up(end, 16), .weights = list->shares, .block_tokens = p->block_tokens,
+                                  .block_stride = p->block_stride, .pairs = p->value_group == 2, .out = list->gathered};
         job->kernel->gather(&call);
         return;
     }
@@ -65,14 +64,24 @@ void lhk_adamas_set_rest(const select_job *job, int64_t head, int64_t rows, cons
         for (int64_t i = 0; i < list->wide_count && m.rest > 0; i++) list->shares[row * list->wide_count + i] /= m.rest;
     }
     for (int64_t i = 0; i < list->wide_count; i++) list->wide[i] = list->candidates[list->wide[i]];
-    if (list->wide_count) gather(job, head / job->group, rows, list);
-    for (int64_t row = 0; row < rows; row++) {
-        float *out = r->rest_mean + (head + row) * dim;
+    if (list->wide_count) memset(list->gathered, 0, (size_t)(rows * padded) * sizeof *list->gathered);
+}
+
+void lhk_adamas_read_rest(const select_job *job, int64_t head, int64_t rows, const select_list *list, int64_t begin,
+                          int64_t end) {
+    int64_t dim = job->c->dim_v, padded = lhk_round_up(dim, 16);
+    if (!list->wide_count) return;
+    gather(job, head / job->group, rows, list, begin, end);
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t c = begin; c < end; c++)
+            job->room.rest_mean[(head + row) * dim + c] += list->gathered[row * padded + c];
+}
+
+void lhk_adamas_check_rest(const select_job *job, int64_t head, int64_t rows) {
+    const select_room *r = &job->room;
+    for (int64_t row = head; row < head + rows; row++) {
         bool finite = true;
-        for (int64_t c = 0; c < dim; c++) {
-            if (list->wide_count) out[c] += list->gathered[row * padded + c];
-            finite &= isfinite(out[c]) != 0;
-        }
-        if (!finite) r->rest_lse[head + row] = -INFINITY;
+        for (int64_t c = 0; c < job->c->dim_v; c++) finite &= isfinite(r->rest_mean[row * job->c->dim_v + c]) != 0;
+        if (!finite) r->rest_lse[row] = -INFINITY;
     }
 }

@@ -8,7 +8,7 @@ static bool carve_room(const lhk_adamas_config *c, int64_t tokens, uint32_t work
     uint64_t heads = c->query_heads, group = heads / c->kv_heads;
     bool sums = c->lists == LHK_ADAMAS_LISTS_KV, tiles = c->scoring == LHK_ADAMAS_ASYMMETRIC;
     // Long chunks, of which the first tokens are not fetched ahead and few are candidates; but enough for many workers.
-    r->chunk = tokens > 16384 ? 4096 : 2048;
+    r->chunk = tokens > 65536 ? 8192 : tokens > 16384 ? 4096 : 2048;
     r->chunks = (tokens + r->chunk - 1) / r->chunk;
     r->stride = r->chunks * (r->chunk + LHK_ADAMAS_SPARE) + LHK_ADAMAS_TILE;
     r->rows = (int64_t)heads + (sums ? c->kv_heads : 0);
@@ -49,9 +49,10 @@ static bool carve_room(const lhk_adamas_config *c, int64_t tokens, uint32_t work
     r->kept = lhk_carve(&carver, workers * stride, 4);
     r->row = lhk_carve(&carver, (uint64_t)workers * c->dim_v, 4);
     r->wide_room = lhk_min(r->stride, (int64_t)group * (c->values + c->values / 2) + LHK_ADAMAS_TILE);
-    r->wide = lhk_carve(&carver, c->values ? workers : 0, (uint64_t)r->wide_room * 4);
-    r->shares = lhk_carve(&carver, c->values ? workers * group : 0, (uint64_t)r->wide_room * sizeof(float));
-    r->gathered = lhk_carve(&carver, c->values ? workers * group : 0, (uint64_t)lhk_round_up(c->dim_v, 16) * sizeof(float));
+    r->wide_counts = lhk_carve(&carver, c->kv_heads, 8);
+    r->wide = lhk_carve(&carver, c->values ? c->kv_heads : 0, (uint64_t)r->wide_room * 4);
+    r->shares = lhk_carve(&carver, c->values ? heads : 0, (uint64_t)r->wide_room * sizeof(float));
+    r->gathered = lhk_carve(&carver, c->values ? heads : 0, (uint64_t)lhk_round_up(c->dim_v, 16) * sizeof(float));
     *bytes = carver.used;
     return !carver.overflow;
 }
@@ -69,6 +70,14 @@ bool lhk_adamas_workspace(const lhk_adamas_config *c, uint32_t workers, uint64_t
 static void run_tasks(const lhk_host *host, int64_t tasks, double nanoseconds, lhk_task task, select_job *job) {
     if (nanoseconds > 20000) lhk_parallel_for(host, tasks, task, job);
     else for (int64_t i = 0; i < tasks; i++) task(job, i, 0);
+}
+
+/// Reads the values that remainders want, in tasks of some channels, so that few KV heads do for many workers.
+static void read_values(const lhk_host *host, select_job *job) {
+    int64_t slabs = (job->c->dim_v + LHK_ADAMAS_SLAB - 1) / LHK_ADAMAS_SLAB, count = 0;
+    for (int64_t kv = 0; kv < job->c->kv_heads; kv++) count += job->room.wide_counts[kv];
+    run_tasks(host, job->c->kv_heads * slabs, 20.0 * (double)(count * slabs), lhk_adamas_values_task, job);
+    for (int64_t kv = 0; kv < job->c->kv_heads; kv++) lhk_adamas_check_rest(job, kv * job->group, job->group);
 }
 
 static lhk_status check_call(const lhk_instance *index, const lhk_tensor *q, lhk_store_ref store,
@@ -126,11 +135,15 @@ lhk_status lhk_adamas_select(lhk_instance *index, const lhk_host *host, const lh
     double picking = 1500.0 * c->query_heads + 10000.0 * c->kv_heads * (c->values > 0);
     // One worker for a whole KV head saves a meeting of all and traffic between them; the lists are the same either way.
     job.whole = c->kv_heads % host->workers == 0 || c->kv_heads >= 8 * host->workers;
+    if (store.ops->panels) job.panels = lhk_panel_of(store.ops, store.instance);
+    job.words = lhk_adamas_words_in_panels(&job.panels);
+    job.apart = !job.whole && job.words && c->values && c->lists != LHK_ADAMAS_LISTS_QUERY;
     if (job.whole) {
         run_tasks(host, c->kv_heads, scores / job.kernel->speed + picking, lhk_adamas_head_task, &job);
     } else {
         run_tasks(host, c->kv_heads * job.room.chunks, scores / job.kernel->speed, lhk_adamas_scan_task, &job);
         run_tasks(host, c->kv_heads, picking, lhk_adamas_pick_task, &job);
+        if (job.apart) read_values(host, &job);
     }
     lhk_adamas_show(&job, out);
     return LHK_OK;

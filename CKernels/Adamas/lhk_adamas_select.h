@@ -3,6 +3,8 @@
 #ifndef LHK_ADAMAS_SELECT_H
 #define LHK_ADAMAS_SELECT_H
 
+#include <lhk/panel.h>
+
 #include "lhk_adamas_index.h"
 
 static const float log2_e = 1.44269504088896341f;
@@ -49,9 +51,10 @@ typedef struct select_room {
     int32_t *tokens;  ///< per worker [stride]
     float *kept;      ///< per worker [stride]
     float *row;       ///< per worker [dim_v]
-    int32_t *wide;    ///< per worker [wide_room], with `values`: tokens whose values are read for the remainder
-    float *shares;    ///< per worker [group][wide_room]: what each of them weighs
-    float *gathered;  ///< per worker [group][dim_v rounded up to 16]: their weighted sum
+    int32_t *wide;    ///< [slots][wide_room], with `values`: tokens whose values are read for the remainder
+    int64_t *wide_counts;  ///< [slots]
+    float *shares;    ///< [slots][group][wide_room]: what each of them weighs
+    float *gathered;  ///< [slots][group][dim_v rounded up to 16]: their weighted sum
     int64_t wide_room;
     int64_t list_room, list_count;
 } select_room;
@@ -68,6 +71,9 @@ typedef struct select_job {
     int64_t group, wanted;  ///< wanted: tokens that each row of a list picks
     uint32_t workers;
     bool whole;  ///< a KV head is all one worker's
+    lhk_panels panels;
+    bool words;  ///< values lie in panels, as 32-bit words
+    bool apart;  ///< values for the remainder are read after all lists are made, by tasks of their own
 } select_job;
 
 /// Codes the query of one head (a task of `lhk_parallel_for`).
@@ -122,7 +128,19 @@ typedef struct select_list {
 
 /// Estimated weight of all tokens that may be picked, in units of 2^most, `most` being the greatest score, rounded up.
 float lhk_adamas_total(const select_job *job, int64_t head, float *most);
-/// Remainders of the `rows` query heads from `head` on, which share the list. `mean` [dim_v] is that of all values.
+/// Remainders of the `rows` query heads from `head` on, which share the list, but for the values that are to be read; these
+/// are noted in `list`. `mean` [dim_v] is that of all values.
 void lhk_adamas_set_rest(const select_job *job, int64_t head, int64_t rows, const select_list *list, const float *mean);
+/// Adds the values that are to be read, of the channels [begin, end), multiples of 16 but for the last.
+void lhk_adamas_read_rest(const select_job *job, int64_t head, int64_t rows, const select_list *list, int64_t begin,
+                          int64_t end);
+/// Heads whose remainder is not finite go without.
+void lhk_adamas_check_rest(const select_job *job, int64_t head, int64_t rows);
+/// Whether values lie as 32-bit words.
+bool lhk_adamas_words_in_panels(const lhk_panels *panels);
+/// Channels of a task below.
+#define LHK_ADAMAS_SLAB 64
+/// Reads values of one KV head's list: task = KV head * slabs + slab (a task of `lhk_parallel_for`).
+void lhk_adamas_values_task(void *context, int64_t task, uint32_t worker);
 
 #endif

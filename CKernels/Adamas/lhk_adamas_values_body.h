@@ -9,27 +9,46 @@ LHK_ALWAYS_INLINE const uint8_t *LHK_NAME(value_row)(const lhk_adamas_gather *g,
     return block + (g->pairs ? t / 2 : t) * g->width * 4;
 }
 
-static void LHK_NAME(gather)(const lhk_adamas_gather *g) {
+/// Sums of `rows` queries from `first` on, over 16 `vectors` channels from `c` on: they stay in registers.
+LHK_ALWAYS_INLINE void LHK_NAME(gather_part)(const int rows, const int vectors, const lhk_adamas_gather *g, int64_t first,
+                                             int64_t c) {
     const uint32_t upper = g->pairs ? 0xffff0000u : 0xffffffffu;
-    for (int64_t j = 0; j < g->count; j++) {
+    const int64_t count = g->count;
+    const float *weights = g->weights + first * count;
+    float *out = g->out + first * g->width + c;
+    lhk_adamas_floats sum[4][4];
+    LHK_UNROLL
+    for (int r = 0; r < rows; r++) memcpy(sum[r], out + r * g->width, (size_t)vectors * sizeof sum[r][0]);
+    for (int64_t j = 0; j < count; j++) {
         uint32_t shift, later;
-        const uint8_t *row = LHK_NAME(value_row)(g, g->tokens[j], &shift);
-        const uint8_t *ahead = LHK_NAME(value_row)(g, g->tokens[lhk_min(j + LHK_ADAMAS_VALUES_AHEAD, g->count - 1)], &later);
+        const uint8_t *row = LHK_NAME(value_row)(g, g->tokens[j], &shift) + c * 4;
+        const uint8_t *ahead = LHK_NAME(value_row)(g, g->tokens[lhk_min(j + LHK_ADAMAS_VALUES_AHEAD, count - 1)], &later) + c * 4;
         if (!g->pairs) shift = 0;
-        for (int64_t c = 0; c < g->width; c += 16) {
+        LHK_UNROLL
+        for (int i = 0; i < vectors; i++) {
             lhk_adamas_uints word;
-            __builtin_prefetch(ahead + c * 4);
-            memcpy(&word, row + c * 4, sizeof word);
+            __builtin_prefetch(ahead + 64 * i);
+            memcpy(&word, row + 64 * i, sizeof word);
             lhk_adamas_floats value = (lhk_adamas_floats)((word << shift) & upper);
-            for (int64_t r = 0; r < g->rows; r++) {
-                lhk_adamas_floats sum;
-                memcpy(&sum, g->out + r * g->width + c, sizeof sum);
-                sum += value * g->weights[r * g->count + j];
-                memcpy(g->out + r * g->width + c, &sum, sizeof sum);
+            LHK_UNROLL
+            for (int r = 0; r < rows; r++) {
+                lhk_adamas_floats weight = weights[r * count + j] - (lhk_adamas_floats){0}, product = value;
+                LHK_NAME(fuse)(&product, &weight, &sum[r][i]);
+                sum[r][i] = product;
             }
         }
     }
+    LHK_UNROLL
+    for (int r = 0; r < rows; r++) memcpy(out + r * g->width, sum[r], (size_t)vectors * sizeof sum[r][0]);
 }
+
+LHK_ALWAYS_INLINE void LHK_NAME(gather_of)(const int rows, const lhk_adamas_gather *g, int64_t first) {
+    int64_t c = g->begin;
+    for (; c + 64 <= g->end; c += 64) LHK_NAME(gather_part)(rows, 4, g, first, c);
+    for (; c < g->end; c += 16) LHK_NAME(gather_part)(rows, 1, g, first, c);
+}
+
+LHK_BY_ROWS(gather, lhk_adamas_gather)
 
 static void LHK_NAME(mean)(const uint8_t *block, int64_t dim, const uint8_t *step, float floor, float unit,
                            const float *before, float *mean) {
