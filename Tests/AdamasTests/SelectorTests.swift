@@ -91,6 +91,22 @@ import Testing
         #expect(distance(try out(form), dense) > 0.5)
     }
 
+    /// Where KV heads are few, several workers read the values of one: in parts of 64 channels, the last of which is smaller.
+    @Test(arguments: levels.indices, ["f32", "bf16", "f16"]) func workersShareTheValues(_ level: Int, _ store: String) throws {
+        var normal = Normal(state: 11), sequence = Sequence(queryHeads: 6, kvHeads: 3, dim: 152)
+        sequence.keys = normal.values(1500 * 3 * 152)
+        sequence.values = normal.values(1500 * 3 * 152)
+        let query = normal.values(6 * 152)
+        let outputs = try [UInt32](arrayLiteral: 1, 2, 3, 5).map { workers -> [Float] in
+            let decode = "adamas:dense_layers=0,budget=40,values=3000"
+            let cache = try sequence.cache(decode, store: store, isa: levels[level].isa, workers: workers)
+            try cache.append(layer: 0, keys: sequence.keys, values: sequence.values, rows: 1500)
+            return try sequence.attend(cache, query)
+        }
+        for output in outputs { #expect(output == outputs[0]) }
+        #expect(distance(outputs[0], try sequence.attend("all", query)) < 0.4)
+    }
+
     /// On rows of a real model: the remainder brings the output nearer to that of dense attention than the chosen tokens
     /// alone, and asymmetric scores nearer than the distances of codes.
     @Test(.enabled(if: FileManager.default.fileExists(atPath: tracePath))) func errorsOnATrace() throws {

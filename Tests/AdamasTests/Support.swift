@@ -31,9 +31,9 @@ let levels: [(name: String, isa: InstructionSet)] =
         return (name, isa)
     }
 
-func host(_ isa: InstructionSet = .detected) throws -> lhk_host {
+func host(_ isa: InstructionSet = .detected, workers: UInt32 = 2) throws -> lhk_host {
     var raw = lhk_host()
-    try call { lhk_host_openmp(2, &raw, $0) }
+    try call { lhk_host_openmp(workers, &raw, $0) }
     raw.isa = isa.rawValue
     return raw
 }
@@ -103,7 +103,7 @@ struct Sequence {
     var keys: [Float] = [], values: [Float] = []
     var count: Int { keys.count / kvHeads / dim }
 
-    func cache(_ decode: String, store: String = "f32", isa: InstructionSet = .detected) throws -> Cache {
+    func cache(_ decode: String, store: String = "f32", isa: InstructionSet = .detected, workers: UInt32 = 2) throws -> Cache {
         let registry = try Registry()
         for plugin in [
             lhk_adamas_plugin(), lhk_dense_store_plugin(), lhk_flash_attention_plugin(), lhk_window_plugin(),
@@ -113,7 +113,7 @@ struct Sequence {
         var configuration = CacheConfiguration(layers: [layer], capacity: count + 8)
         configuration.maxRows = count
         (configuration.store, configuration.decode, configuration.position) = (store, decode, "none")
-        return try Cache(configuration, registry: registry, host: KernelHost(host(isa)))
+        return try Cache(configuration, registry: registry, host: KernelHost(host(isa, workers: workers)))
     }
 
     /// A cache that holds all rows, appended in parts.
