@@ -80,11 +80,11 @@ static void score_block(const select_job *job, int64_t b, const chunk_view *v, l
         hide(scan->scores + row * r->lds, 0, lhk_min(c->sinks - begin, LHK_ADAMAS_BLOCK));
         hide(scan->scores + row * r->lds, lhk_max(n - c->recent - begin, 0), LHK_ADAMAS_BLOCK);
     }
+    if (v->rows == job->group) return;
     float *sum = scan->scores + job->group * r->lds;
-    for (int64_t t = 0; t < LHK_ADAMAS_BLOCK && v->rows > job->group; t++) {
-        sum[t] = scan->scores[t];
-        for (int64_t row = 1; row < job->group; row++) sum[t] += scan->scores[row * r->lds + t];
-    }
+    memcpy(sum, scan->scores, LHK_ADAMAS_BLOCK * sizeof *sum);
+    for (int64_t row = 1; row < job->group; row++)
+        for (int64_t t = 0; t < LHK_ADAMAS_BLOCK; t++) sum[t] += scan->scores[row * r->lds + t];
 }
 
 /// Adds the weights of a block to the sums of a row, whose unit grows with the greatest score.
