@@ -43,7 +43,7 @@ static int64_t write_list(const select_job *job, const found *f, const int32_t *
 static void pick_row(const select_job *job, int64_t row, int64_t own, const found *f, int32_t *which, float *kept) {
     const select_room *r = &job->room;
     float bound = r->seen[row].bound;
-    for (int64_t worker = 1; worker < job->workers; worker++) bound = fmaxf(bound, r->seen[worker * r->rows + row].bound);
+    for (int64_t worker = 1; worker < job->workers; worker++) bound = fmaxf(bound, r->seen[worker * r->seen_step + row].bound);
     lhk_adamas_pick(job->kernel, f->scores + own * r->stride, f->padded, bound, job->wanted, which, kept);
 }
 
@@ -87,7 +87,7 @@ static int64_t pick_rows(const select_job *job, int64_t row, int64_t own, int64_
 static int64_t collect_wide(const select_job *job, int64_t head, int64_t heads, const found *f, uint32_t worker,
                             int32_t *wide) {
     const select_room *r = &job->room;
-    float *least = r->least + worker * lhk_round_up(job->group + 1, 16);
+    float *least = r->least + worker * r->row_step;
     for (int64_t h = 0; h < heads; h++) {
         float most, total = lhk_adamas_total(job, head + h, &most);
         least[h] = most + log2f(total / (float)job->c->values);

@@ -25,19 +25,20 @@ typedef struct chunk_view {
 static chunk_view view_of(const select_job *job, int64_t kv, int64_t number, uint32_t worker) {
     const select_room *r = &job->room;
     bool sums = job->c->lists == LHK_ADAMAS_LISTS_KV;
-    int64_t at = worker * (job->group + 1), left = lhk_round_up(job->index->length, LHK_ADAMAS_BLOCK) - number * r->chunk;
-    int64_t padded = lhk_round_up(job->group + 1, 16);
-    return (chunk_view){kv, number, worker, lhk_min(left, r->chunk), r->chunk_scores + at * r->lds,
-                        r->crests + at * r->chunk / 4,
+    int64_t left = lhk_round_up(job->index->length, LHK_ADAMAS_BLOCK) - number * r->chunk;
+    return (chunk_view){kv, number, worker, lhk_min(left, r->chunk), r->chunk_scores + worker * r->scores_step,
+                        r->crests + worker * r->crests_step,
                         r->tables + (worker * job->c->query_heads + kv * job->group) * lhk_adamas_table_bytes(job->c->dim_k),
-                        r->marks + worker * lhk_round_up(r->chunk / LHK_ADAMAS_TILE, 64),
-                        r->least + worker * padded, r->peaks + worker * padded, r->lanes + at * 32, job->group + sums,
+                        r->marks + worker * r->marks_step, r->least + worker * r->row_step,
+                        r->peaks + worker * r->row_step, r->lanes + worker * r->lanes_step, job->group + sums,
                         sums ? job->c->query_heads + kv : kv * job->group, sums ? job->group : 0, sums ? 1 : job->group};
 }
 
 void lhk_adamas_scan_begin(const select_job *job) {
-    for (int64_t i = 0; i < job->workers * job->room.rows; i++)
-        job->room.seen[i] = (select_seen){.bound = job->wanted ? -FLT_MAX : INFINITY, .most = -INFINITY};
+    for (int64_t worker = 0; worker < job->workers; worker++)
+        for (int64_t row = 0; row < job->room.rows; row++)
+            job->room.seen[worker * job->room.seen_step + row] =
+                (select_seen){.bound = job->wanted ? -FLT_MAX : INFINITY, .most = -INFINITY};
 }
 
 static void hide(float *scores, int64_t from, int64_t to) {
@@ -152,13 +153,14 @@ static void set_least(const select_job *job, const chunk_view *v) {
     for (int64_t row = 0; row < v->rows; row++) v->least[row] = INFINITY;
     for (int64_t i = 0; i < v->lists; i++) {
         int64_t row = v->own + i, at = worker * r->rows + v->first + i;
-        raise_bound(job, r->seen + at, r->pool + at * r->pool_room, v->crests + row * r->chunk / 4,
+        select_seen *seen = r->seen + worker * r->seen_step + v->first + i;
+        raise_bound(job, seen, r->pool + at * r->pool_room, v->crests + row * r->chunk / 4,
                     v->tokens / LHK_ADAMAS_TILE, r->tokens + worker * r->stride);
-        v->least[row] = r->seen[at].bound;
+        v->least[row] = seen->bound;
     }
     for (int64_t row = 0; job->c->remainder && row < job->group; row++) {
         int64_t head = v->kv * job->group + row, part = head * r->chunks + v->number;
-        select_seen *seen = r->seen + worker * r->rows + head;
+        select_seen *seen = r->seen + worker * r->seen_step + head;
         r->most[part] = v->lanes[32 * row + 16];
         r->mass[part] = job->kernel->sum(v->lanes + 32 * row);
         lhk_adamas_add_mass(&seen->most, &seen->mass, r->most[part], r->mass[part]);
@@ -198,11 +200,11 @@ static void keep_candidates(const select_job *job, const chunk_view *v) {
 static void make_tables(const select_job *job, int64_t kv, uint32_t worker) {
     const select_room *r = &job->room;
     int64_t dim = job->c->dim_k, head = kv * job->group, end = head + job->group;
-    if (r->seen[worker * r->rows + head].ready || job->c->scoring != LHK_ADAMAS_ASYMMETRIC) return;
+    if (r->seen[worker * r->seen_step + head].ready || job->c->scoring != LHK_ADAMAS_ASYMMETRIC) return;
     for (; head < end; head++) {
         uint8_t *to = r->tables + (worker * job->c->query_heads + head) * lhk_adamas_table_bytes(dim);
         job->kernel->tables(r->weights + head * 16 * lhk_adamas_rows(dim), dim, to);
-        r->seen[worker * r->rows + head].ready = true;
+        r->seen[worker * r->seen_step + head].ready = true;
     }
 }
 

@@ -13,6 +13,10 @@ static const float log2_e = 1.44269504088896341f;
 /// would share sets of the cache.
 #define LHK_ADAMAS_SPARE 16
 
+/// Elements of `size` bytes from what one worker writes on and on to what the next one does, when each has `count`. Processors
+/// fetch lines beside and behind those that they write, and would take them from each other.
+static inline int64_t lhk_adamas_apart(int64_t count, int64_t size) { return lhk_round_up(count * size + 256, 4096) / size; }
+
 /// What a worker has seen of a row of scores: its candidates are chosen by it, so that few of a long context are. It only
 /// ever leaves out what cannot be picked, however tasks are spread.
 typedef struct select_seen {
@@ -39,12 +43,13 @@ typedef struct select_room {
     float *queries;      ///< [query_heads][ldq]: exact scores and moving means only
     int64_t ldq;         ///< dim_k rounded up to 16
     float *factor, *offset, *base;  ///< [query_heads]; base: what the mean adds to every score, in log2
-    select_seen *seen;   ///< per worker [rows]
+    select_seen *seen;   ///< per worker [rows], in steps of `seen_step`
     float *pool;         ///< per worker [rows][pool_room]
     int64_t rows, pool_room;
-    float *chunk_scores, *crests;  ///< per worker [group + 1] of: [lds], [chunk/4]
-    float *least, *peaks, *lanes;  ///< per worker [group + 1] of: 1, 1, [32]
-    uint8_t *marks;      ///< per worker [chunk/64]
+    float *chunk_scores, *crests;  ///< per worker [group + 1] of: [lds], [chunk/4]; in steps of `scores_step`, `crests_step`
+    float *least, *peaks, *lanes;  ///< per worker [group + 1] of: 1, 1, [32]; in steps of `row_step`, twice, and `lanes_step`
+    uint8_t *marks;      ///< per worker [chunk/64], in steps of `marks_step`
+    int64_t seen_step, scores_step, crests_step, row_step, lanes_step, marks_step;
     int32_t *lists;             ///< [lists][list_room]
     int64_t *counts, *offsets;  ///< [lists], [lists + 1]
     float *rest_lse, *rest_mean;
