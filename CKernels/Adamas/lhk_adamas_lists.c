@@ -170,7 +170,7 @@ void lhk_adamas_pick_task(void *context, int64_t kv, uint32_t worker) {
 void lhk_adamas_values_task(void *context, int64_t task, uint32_t worker) {
     (void)worker;
     const select_job *job = context;
-    int64_t slabs = (job->c->dim_v + LHK_ADAMAS_SLAB - 1) / LHK_ADAMAS_SLAB, kv = task / slabs;
+    int64_t slabs = lhk_adamas_slabs(job->c), kv = task / slabs;
     int64_t begin = task % slabs * LHK_ADAMAS_SLAB;
     const found none = {0};
     select_list list = wide_list(job, kv * job->group, kv, &none, NULL, 0);

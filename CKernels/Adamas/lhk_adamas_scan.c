@@ -68,11 +68,10 @@ static void score_block(const select_job *job, int64_t b, const chunk_view *v, l
     const lhk_adamas_config *c = job->c;
     const select_room *r = &job->room;
     int64_t begin = b * LHK_ADAMAS_BLOCK, n = job->index->length;
-    bool last = begin + LHK_ADAMAS_BLOCK >= n;
     if (c->center == LHK_ADAMAS_CENTER_MOVING) {
         scan->mean = lhk_adamas_mean(c, &job->parts, b, v->kv);
-        const float *next = lhk_adamas_mean(c, &job->parts, b + 1, v->kv);
-        for (int64_t i = 0; i < c->dim_k && !last; i += 16) __builtin_prefetch(next + i);
+        const float *next = lhk_adamas_mean(c, &job->parts, b + 1, v->kv);  // there is room for one past the last
+        for (int64_t i = 0; i < c->dim_k; i += 16) __builtin_prefetch(next + i);
     }
     if (c->scoring == LHK_ADAMAS_EXACT) score_exactly(job, v->kv, begin, lhk_min(LHK_ADAMAS_BLOCK, n - begin), scan->scores);
     else (c->scoring == LHK_ADAMAS_ASYMMETRIC ? job->kernel->estimates : job->kernel->distances)(scan);

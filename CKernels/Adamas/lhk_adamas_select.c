@@ -81,7 +81,7 @@ static void run_tasks(const lhk_host *host, int64_t tasks, double nanoseconds, l
 
 /// Reads the values that remainders want, in tasks of some channels, so that few KV heads do for many workers.
 static void read_values(const lhk_host *host, select_job *job) {
-    int64_t slabs = (job->c->dim_v + LHK_ADAMAS_SLAB - 1) / LHK_ADAMAS_SLAB, count = 0;
+    int64_t slabs = lhk_adamas_slabs(job->c), count = 0;
     for (int64_t kv = 0; kv < job->c->kv_heads; kv++) count += job->room.wide_counts[kv];
     run_tasks(host, job->c->kv_heads * slabs, 20.0 * (double)(count * slabs), lhk_adamas_values_task, job);
     for (int64_t kv = 0; kv < job->c->kv_heads; kv++) lhk_adamas_check_rest(job, kv * job->group, job->group);

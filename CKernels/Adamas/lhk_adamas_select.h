@@ -145,6 +145,9 @@ void lhk_adamas_check_rest(const select_job *job, int64_t head, int64_t rows);
 bool lhk_adamas_words_in_panels(const lhk_panels *panels);
 /// Channels of a task below.
 #define LHK_ADAMAS_SLAB 64
+static inline int64_t lhk_adamas_slabs(const lhk_adamas_config *c) {
+    return (c->dim_v + LHK_ADAMAS_SLAB - 1) / LHK_ADAMAS_SLAB;
+}
 /// Reads values of one KV head's list: task = KV head * slabs + slab (a task of `lhk_parallel_for`).
 void lhk_adamas_values_task(void *context, int64_t task, uint32_t worker);
 
